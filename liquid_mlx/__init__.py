@@ -1,0 +1,21 @@
+"""Liquid on MLX: one language model that draws pictures, answers questions about them, and chats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from liquid_mlx.model import Liquid as Liquid
+    from liquid_mlx.model import load as load
+
+__version__ = "0.1.0"
+__all__ = ["Liquid", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the model only when it is asked for, so that ``liquid --help`` stays quick."""
+    if name in ("Liquid", "load"):
+        from liquid_mlx import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,318 @@
+"""One typed description of a converted model, read from its ``config.json``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from liquid_mlx.errors import CheckpointError, SettingsError
+
+FORMAT_VERSION = 1
+MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
+SPECIAL_TOKENS = (
+    "boi",
+    "eoi",
+    "unconditional",
+    "start_of_turn",
+    "end_of_turn",
+)
+
+
+@dataclass(frozen=True)
+class VQGANConfig:
+    """The image tokenizer: ``ddconfig`` of ``vqgan.yaml`` plus the codebook's shape."""
+
+    ch: int
+    ch_mult: tuple[int, ...]
+    num_res_blocks: int
+    attn_resolutions: tuple[int, ...]
+    resolution: int
+    z_channels: int
+    embed_dim: int
+    n_embed: int
+    in_channels: int = 3
+    out_ch: int = 3
+
+    @property
+    def factor(self) -> int:
+        """Pixels per code, along each side."""
+        return int(2 ** (len(self.ch_mult) - 1))
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> VQGANConfig:
+        """Read ``model.params`` of ``vqgan.yaml`` (or a flat mapping of the same keys)."""
+        values = {**params, **params.get("ddconfig", {})}
+        if values.get("double_z"):
+            raise CheckpointError("The VQGAN has double_z set; Liquid's image tokenizers do not.")
+        try:
+            config = cls(
+                **{
+                    name: _integers(values[name]) if name in _TUPLES else _positive(values, name)
+                    for name in cls.__dataclass_fields__
+                    if name in values or name not in ("in_channels", "out_ch")
+                }
+            )
+        except KeyError as error:
+            raise CheckpointError(f"The VQGAN's configuration has no {error.args[0]}.") from None
+        if config.resolution % config.factor or not config.ch_mult:
+            raise CheckpointError(
+                f"The VQGAN's resolution {config.resolution} is not a multiple of its "
+                f"downsampling factor {config.factor}."
+            )
+        return config
+
+
+_TUPLES = ("ch_mult", "attn_resolutions")
+
+
+def _positive(values: Mapping[str, Any], name: str) -> int:
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
+        raise CheckpointError(f"{name} must be a positive whole number, not {value!r}.")
+    return value
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    if not isinstance(values, (list, tuple)) or not all(
+        isinstance(v, int) and not isinstance(v, bool) and 0 < v < 2**31 for v in values
+    ):
+        raise CheckpointError(f"Expected a list of positive whole numbers, not {values!r}.")
+    return tuple(values)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """The decoder-only transformer: the Hugging Face keys that change what it computes."""
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    rope_scaling: Mapping[str, Any] | None = None
+    max_position_embeddings: int = 8192
+    tie_word_embeddings: bool = True
+    attention_bias: bool = False
+    query_pre_attn_scalar: float | None = None
+    attn_logit_softcapping: float | None = None
+    final_logit_softcapping: float | None = None
+    sliding_window: int | None = None
+
+    @property
+    def is_gemma(self) -> bool:
+        return self.model_type.startswith("gemma")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BackboneConfig:
+        """Read a Hugging Face ``config.json``.
+
+        Raises:
+            CheckpointError: the architecture is unknown, or a size is missing or absurd.
+        """
+        model_type = values.get("model_type")
+        if model_type not in MODEL_TYPES:
+            raise CheckpointError(
+                f"Unknown model_type {model_type!r}: liquid-mlx runs {', '.join(MODEL_TYPES)}."
+            )
+        sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
+        try:
+            known: dict[str, Any] = {name: _positive(values, name) for name in sizes}
+            heads = known["num_attention_heads"] = _positive(values, "num_attention_heads")
+        except KeyError as error:
+            raise CheckpointError(f"config.json has no {error.args[0]}.") from None
+        known["num_key_value_heads"] = values.get("num_key_value_heads") or heads
+        known["head_dim"] = values.get("head_dim") or known["hidden_size"] // heads
+        for name in ("num_key_value_heads", "head_dim"):
+            _positive(known, name)
+        if heads % known["num_key_value_heads"] or known["head_dim"] % 2:
+            raise CheckpointError(
+                f"config.json: {heads} heads, {known['num_key_value_heads']} key-value heads of "
+                f"width {known['head_dim']} do not fit together."
+            )
+        rope = values.get("rope_parameters") or {}
+        known["rope_theta"] = float(values.get("rope_theta") or rope.get("rope_theta", 10000.0))
+        known["rope_scaling"] = _rope_scaling(values.get("rope_scaling") or rope)
+        tied = values.get("tie_word_embeddings")
+        known["tie_word_embeddings"] = model_type.startswith("gemma") if tied is None else tied
+        known["attention_bias"] = model_type == "qwen2" or bool(values.get("attention_bias"))
+        if model_type == "gemma2":
+            known["query_pre_attn_scalar"] = values.get("query_pre_attn_scalar", 256)
+            known["attn_logit_softcapping"] = values.get("attn_logit_softcapping", 50.0)
+            known["final_logit_softcapping"] = values.get("final_logit_softcapping", 30.0)
+            known["sliding_window"] = values.get("sliding_window", 4096)
+        for name in ("rms_norm_eps", "max_position_embeddings"):
+            if values.get(name) is not None:
+                known[name] = values[name]
+        return cls(model_type=model_type, **known)
+
+
+def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    kind = scaling.get("rope_type", scaling.get("type", "default"))
+    if kind == "default":
+        return None
+    if kind not in ("llama3", "linear"):
+        raise CheckpointError(f"Unknown rope scaling {kind!r}: llama3 and linear are supported.")
+    return {**scaling, "rope_type": kind}
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """Sampling settings of a model; the defaults are the reference's."""
+
+    guidance: float = 7.0
+    temperature: float = 0.99
+    top_k: int = 4096
+    top_p: float = 0.96
+
+
+@dataclass(frozen=True)
+class Size:
+    """A picture's size in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """``"96x64"`` -> width 96, height 64; raises SettingsError for anything else."""
+        width, _, height = text.strip().lower().partition("x")
+        if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+            raise SettingsError(f"A size reads like 512x512 (width x height), not {text!r}.")
+        return cls(int(width), int(height))
+
+
+@dataclass(frozen=True)
+class LiquidConfig:
+    """All that the program knows of a model before it reads a weight.
+
+    ``image_offset`` is the id of code 0; ids from there to ``image_offset + vqgan.n_embed - 1``
+    are codes, ids below are text. ``special`` maps the names in ``SPECIAL_TOKENS`` to ids.
+    ``sizes[0]`` is drawn without words, the others with the "Image Size" words.
+    """
+
+    backbone: BackboneConfig
+    vqgan: VQGANConfig
+    image_offset: int
+    special: Mapping[str, int]
+    sizes: tuple[Size, ...]
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
+    recommended: Recommended = Recommended()
+    source: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] | None = None
+    dtype: str = "bfloat16"
+
+    def __post_init__(self) -> None:
+        rows = self.backbone.vocab_size
+        if not 0 < self.image_offset <= rows - self.vqgan.n_embed:
+            raise CheckpointError(
+                f"The vocabulary of {rows} ids is too small for {self.image_offset} text ids and "
+                f"{self.vqgan.n_embed} codes: the checkpoint and the VQGAN do not belong together."
+            )
+        missing = [name for name in SPECIAL_TOKENS if name not in self.special]
+        if missing:
+            raise CheckpointError(f"The tokenizer has no <{missing[0]}>: is this a Liquid model?")
+        for size in self.sizes:
+            if not self.sizes or size.width % self.vqgan.factor or size.height % self.vqgan.factor:
+                raise CheckpointError(
+                    f"Pictures of {size} do not fit a grid of {self.vqgan.factor}-pixel codes."
+                )
+
+    def grid(self, size: Size) -> tuple[int, int]:
+        """Rows and columns of codes of a picture of this size."""
+        return size.height // self.vqgan.factor, size.width // self.vqgan.factor
+
+    def size(self, width: int | None = None, height: int | None = None) -> Size:
+        """The model's size with this width and height (None: any); SettingsError if none."""
+        for size in self.sizes:
+            if width in (None, size.width) and height in (None, size.height):
+                return size
+        asked = f"{width or 'any'}x{height or 'any'}"
+        known = ", ".join(str(size) for size in self.sizes)
+        raise SettingsError(f"This model does not draw {asked} pictures; it draws {known}.")
+
+    def liquid_section(self) -> dict[str, Any]:
+        """The ``liquid`` object of ``config.json``."""
+        return {
+            "format": FORMAT_VERSION,
+            "image_offset": self.image_offset,
+            "special": dict(self.special),
+            "bos_id": self.bos_id,
+            "eos_ids": list(self.eos_ids),
+            "sizes": [str(size) for size in self.sizes],
+            "recommended": asdict(self.recommended),
+            "vqgan": asdict(self.vqgan),
+            "source": dict(self.source),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> LiquidConfig:
+        """Read the whole ``config.json`` of a converted folder.
+
+        Raises:
+            CheckpointError: it is not a converted Liquid model, or one of a newer format.
+        """
+        section = values.get("liquid")
+        if not isinstance(section, Mapping) or "image_offset" not in section:
+            raise CheckpointError(
+                "This is not a converted Liquid model (config.json has no `liquid` part): "
+                "run `liquid convert` on the checkpoint first."
+            )
+        if section.get("format") != FORMAT_VERSION:
+            raise CheckpointError(
+                f"This folder has format {section.get('format')!r}; this version of liquid-mlx "
+                f"reads format {FORMAT_VERSION}. Upgrade liquid-mlx or convert the model again."
+            )
+        try:
+            return cls(
+                backbone=BackboneConfig.from_dict(values),
+                vqgan=VQGANConfig.from_params(section["vqgan"]),
+                image_offset=section["image_offset"],
+                special=section["special"],
+                sizes=tuple(Size.parse(size) for size in section["sizes"]),
+                bos_id=section["bos_id"],
+                eos_ids=tuple(section["eos_ids"]),
+                recommended=recommended_from(section.get("recommended", {})),
+                source=section.get("source", {}),
+                quantization=values.get("quantization"),
+                dtype=values.get("torch_dtype") or values.get("dtype") or "bfloat16",
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"The `liquid` part of config.json is damaged ({error}): convert the model again."
+            ) from None
+
+    @classmethod
+    def read(cls, folder: Path) -> LiquidConfig:
+        """Read ``folder/config.json``; raises CheckpointError if there is none or it is damaged."""
+        return cls.from_dict(read_json(folder / "config.json"))
+
+
+def recommended_from(values: Mapping[str, Any]) -> Recommended:
+    """Settings from a mapping; unknown keys are ignored, missing ones take the reference's."""
+    known = {name: values[name] for name in Recommended.__dataclass_fields__ if name in values}
+    return replace(Recommended(), **known)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises CheckpointError if it is missing or is not one."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path.parent} has no {path.name}: is this a model folder?") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON ({error}).") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} does not hold a JSON object.")
+    return values
