@@ -206,7 +206,6 @@ class LiquidConfig:
     image_offset: int
     special: Mapping[str, int]
     sizes: tuple[Size, ...]
-    bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
     recommended: Recommended = Recommended()
     source: Mapping[str, Any] = field(default_factory=dict)
@@ -248,7 +247,6 @@ class LiquidConfig:
             "format": FORMAT_VERSION,
             "image_offset": self.image_offset,
             "special": dict(self.special),
-            "bos_id": self.bos_id,
             "eos_ids": list(self.eos_ids),
             "sizes": [str(size) for size in self.sizes],
             "recommended": asdict(self.recommended),
@@ -281,7 +279,6 @@ class LiquidConfig:
                 image_offset=section["image_offset"],
                 special=section["special"],
                 sizes=tuple(Size.parse(size) for size in section["sizes"]),
-                bos_id=section["bos_id"],
                 eos_ids=tuple(section["eos_ids"]),
                 recommended=recommended_from(section.get("recommended", {})),
                 source=section.get("source", {}),
