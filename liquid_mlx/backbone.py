@@ -1,0 +1,379 @@
+"""The decoder-only transformer: gemma, gemma2, llama and qwen2, its KV cache and its heads.
+
+The module tree is the Hugging Face checkpoint's name tree, so that loading is strict. ``fuse``
+then joins projections that read the same input, which halves the launches of a decoding step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache as remember
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from liquid_mlx.config import BackboneConfig
+from liquid_mlx.linear import Embedding, Linear
+
+
+@remember
+def _on_gpu(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
+    """Compile an element-wise island on the GPU; MLX's CPU compiler would start a C++ compiler."""
+    compiled = mx.compile(function, shapeless=True)
+    return lambda *xs: (compiled if mx.default_device() == mx.gpu else function)(*xs)
+
+
+def gelu_tanh(x: mx.array) -> mx.array:
+    """The tanh approximation of GELU, written as ``x * sigmoid(2 u)``; computed in float32."""
+    y = x.astype(mx.float32)
+    u = y * (1.5957691216057308 + 0.07135481627159996 * (y * y))
+    return (y * mx.sigmoid(u)).astype(x.dtype)
+
+
+def silu(x: mx.array) -> mx.array:
+    """``x * sigmoid(x)``."""
+    return x * mx.sigmoid(x)
+
+
+def _gated_gelu(gate: mx.array, up: mx.array) -> mx.array:
+    return gelu_tanh(gate) * up
+
+
+def _gated_silu(gate: mx.array, up: mx.array) -> mx.array:
+    return silu(gate) * up
+
+
+def _softcap(x: mx.array, cap: mx.array) -> mx.array:
+    return mx.tanh(x / cap) * cap
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm. Gemma's scale is ``1 + weight``, folded by ``fold`` after loading."""
+
+    def __init__(self, width: int, eps: float, unit_offset: bool):
+        super().__init__()
+        self.weight = mx.zeros((width,)) if unit_offset else mx.ones((width,))
+        self._eps = eps
+        self._unit_offset = unit_offset
+
+    def fold(self) -> None:
+        """Fold ``1 +`` into a float32 weight: bfloat16 could not hold it exactly."""
+        if self._unit_offset:
+            self.weight = 1 + self.weight.astype(mx.float32)
+            self._unit_offset = False
+
+    def __call__(self, x: mx.array) -> mx.array:
+        weight = 1 + self.weight.astype(mx.float32) if self._unit_offset else self.weight
+        return mx.fast.rms_norm(x, weight, self._eps).astype(x.dtype)
+
+
+class KVCache:
+    """Keys and values of every layer, ``[rows, kv_heads, capacity, head_dim]``, allocated once.
+
+    Rows whose prompts are shorter than the longest start with ``padding`` empty slots, which
+    attention never sees and positions do not count.
+    """
+
+    def __init__(
+        self,
+        keys: list[mx.array],
+        values: list[mx.array],
+        offset: int = 0,
+        padding: Sequence[int] | None = None,
+    ):
+        self.keys = keys
+        self.values = values
+        self.offset = offset
+        self.padding = mx.array(padding) if padding and any(padding) else None
+        if self.padding is not None:
+            slots = mx.arange(self.capacity)
+            self._visible = (slots >= self.padding[:, None])[:, None, None]
+
+    @property
+    def rows(self) -> int:
+        return self.keys[0].shape[0]
+
+    @property
+    def capacity(self) -> int:
+        return self.keys[0].shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        return 2 * sum(k.nbytes for k in self.keys)
+
+    @classmethod
+    def empty(cls, config: BackboneConfig, rows: int, capacity: int, dtype: mx.Dtype) -> KVCache:
+        """Room for ``capacity`` tokens of ``rows`` sequences."""
+        shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
+        layers = range(config.num_hidden_layers)
+        return cls([mx.zeros(shape, dtype) for _ in layers], [mx.zeros(shape, dtype) for _ in layers])
+
+    @classmethod
+    def joined(cls, prefixes: Sequence[KVCache], copies: int, capacity: int) -> KVCache:
+        """Each one-row prefix ``copies`` times, aligned at their ends, with room up to capacity.
+
+        ``capacity`` counts the slots of the longest prefix's rows. The order of rows is all
+        copies of the first prefix, then all of the second, and so on.
+        """
+        length = max(prefix.offset for prefix in prefixes)
+        padding = [length - prefix.offset for prefix in prefixes]
+
+        def join(arrays: list[mx.array]) -> mx.array:
+            rows = []
+            for prefix, array, empty in zip(prefixes, arrays, padding, strict=True):
+                room = [(0, 0), (0, 0), (empty, capacity - length), (0, 0)]
+                rows.append(mx.repeat(mx.pad(array[:, :, : prefix.offset], room), copies, axis=0))
+            return mx.concatenate(rows)
+
+        keys = [join(list(layer)) for layer in zip(*(p.keys for p in prefixes), strict=True)]
+        values = [join(list(layer)) for layer in zip(*(p.values for p in prefixes), strict=True)]
+        return cls(keys, values, length, [empty for empty in padding for _ in range(copies)])
+
+    def reserve(self, capacity: int) -> None:
+        """Make room for ``capacity`` tokens in all, if there is less."""
+        extra = capacity - self.capacity
+        if extra > 0:
+            room = [(0, 0), (0, 0), (0, extra), (0, 0)]
+            self.keys = [mx.pad(k, room) for k in self.keys]
+            self.values = [mx.pad(v, room) for v in self.values]
+
+    def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Write the new tokens' keys and values behind ``offset``; return all up to them."""
+        start, stop = self.offset, self.offset + keys.shape[2]
+        self.keys[layer][:, :, start:stop] = keys
+        self.values[layer][:, :, start:stop] = values
+        return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
+
+    def positions(self) -> int | mx.array:
+        """The position of the next token: one for all rows, or one per row where they differ."""
+        return self.offset if self.padding is None else self.offset - self.padding
+
+    def mask(self, length: int, window: int | None = None) -> mx.array | str | None:
+        """What ``length`` new tokens may see: None for all, "causal", or booleans [B, 1, T, S]."""
+        stop = self.offset + length
+        windowed = window is not None and stop > window
+        if not windowed and self.padding is None:
+            return None if length == 1 else "causal"
+        mask = None if self.padding is None else self._visible[..., :stop]
+        if length > 1 or windowed:
+            query = mx.arange(self.offset, stop)[:, None]
+            key = mx.arange(stop)[None]
+            near = query >= key
+            if windowed:
+                near = near & (query - key < window)
+            mask = near if mask is None else mask & near
+        return mask
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, config: BackboneConfig, layer: int):
+        super().__init__()
+        heads, kv_heads, width = (
+            config.num_attention_heads,
+            config.num_key_value_heads,
+            config.head_dim,
+        )
+        bias = config.attention_bias
+        self.q_proj = Linear(config.hidden_size, heads * width, bias)
+        self.k_proj = Linear(config.hidden_size, kv_heads * width, bias)
+        self.v_proj = Linear(config.hidden_size, kv_heads * width, bias)
+        output_bias = bias and config.model_type != "qwen2"
+        self.o_proj = Linear(heads * width, config.hidden_size, output_bias)
+        self._layer = layer
+        self._heads, self._kv_heads, self._width = heads, kv_heads, width
+        self._scale = (config.query_pre_attn_scalar or width) ** -0.5
+        self._softcap = config.attn_logit_softcapping
+        self._rope = rope(config)
+
+    def __call__(self, x: mx.array, cache: KVCache, mask: mx.array | str | None) -> mx.array:
+        rows, length, _ = x.shape
+        if "qkv_proj" in self:
+            joined = self.qkv_proj(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
+            turned = self._rope(joined[:, : -self._kv_heads], offset=cache.positions())
+            queries, keys = turned[:, : self._heads], turned[:, self._heads :]
+            values = joined[:, -self._kv_heads :]
+        else:
+            queries, keys, values = (
+                project(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
+                for project in (self.q_proj, self.k_proj, self.v_proj)
+            )
+            queries = self._rope(queries, offset=cache.positions())
+            keys = self._rope(keys, offset=cache.positions())
+        keys, values = cache.update(self._layer, keys, values)
+        if self._softcap is None:
+            mixed = mx.fast.scaled_dot_product_attention(
+                queries, keys, values, scale=self._scale, mask=mask
+            )
+        else:
+            mixed = self._capped(queries, keys, values, mask)
+        return self.o_proj(mixed.swapaxes(1, 2).reshape(rows, length, -1))
+
+    def _capped(
+        self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | str | None
+    ) -> mx.array:
+        """Attention whose scores are bounded by ``cap * tanh(score / cap)`` (Gemma 2)."""
+        rows, heads, length, width = queries.shape
+        grouped = queries.reshape(rows, self._kv_heads, -1, length, width)
+        scores = (grouped * self._scale) @ keys[:, :, None].swapaxes(-1, -2)
+        scores = _on_gpu(_softcap)(scores, mx.array(self._softcap, scores.dtype))
+        if isinstance(mask, str):
+            stop = keys.shape[2]
+            mask = mx.arange(stop - length, stop)[:, None] >= mx.arange(stop)[None]
+        if mask is not None:
+            mask = mask[:, :, None] if mask.ndim == 4 else mask
+            scores = mx.where(mask, scores, mx.finfo(scores.dtype).min)
+        weights = mx.softmax(scores, axis=-1, precise=True)
+        return (weights @ values[:, :, None]).reshape(rows, heads, length, width)
+
+
+def rope(config: BackboneConfig) -> Callable[..., mx.array]:
+    """The rotary embedding ``(x [B, H, T, D], offset=int or [B]) -> same`` of this config."""
+    scaling = config.rope_scaling or {}
+    base, scale, freqs = config.rope_theta, 1.0, None
+    if scaling.get("rope_type") == "linear":
+        scale = 1 / scaling["factor"]
+    elif scaling.get("rope_type") == "llama3":
+        base, freqs = None, _llama3_frequencies(config.head_dim, config.rope_theta, scaling)
+        mx.eval(freqs)
+    return partial(
+        mx.fast.rope, dims=config.head_dim, traditional=False, base=base, scale=scale, freqs=freqs
+    )
+
+
+def _llama3_frequencies(width: int, base: float, scaling: Any) -> mx.array:
+    """Wave lengths of Llama 3.1's rope: long waves are stretched, short ones kept [D / 2]."""
+    factor, low, high = (
+        scaling[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
+    )
+    context = scaling["original_max_position_embeddings"]
+    periods = base ** (mx.arange(0, width, 2, dtype=mx.float32) / width)
+    waves = context / (2 * math.pi * periods)
+    smooth = mx.clip((waves - low) / (high - low), 0, 1)
+    return periods / ((1 - smooth) / factor + smooth)
+
+
+class MLP(nn.Module):
+    """The gated feed-forward layer: tanh-GELU for the Gemmas, SiLU for the others."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        hidden, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = Linear(hidden, inner)
+        self.up_proj = Linear(hidden, inner)
+        self.down_proj = Linear(inner, hidden)
+        self._gated = _on_gpu(_gated_gelu if config.is_gemma else _gated_silu)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if "gate_up_proj" in self:
+            gate, up = mx.split(self.gate_up_proj(x), 2, axis=-1)
+        else:
+            gate, up = self.gate_proj(x), self.up_proj(x)
+        return self.down_proj(self._gated(gate, up))
+
+
+class Block(nn.Module):
+    """One layer; Gemma 2 also normalizes what attention and MLP return."""
+
+    def __init__(self, config: BackboneConfig, layer: int):
+        super().__init__()
+
+        def norm() -> RMSNorm:
+            return RMSNorm(config.hidden_size, config.rms_norm_eps, config.is_gemma)
+
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = norm()
+        self.post_attention_layernorm = norm()
+        if config.model_type == "gemma2":
+            self.pre_feedforward_layernorm = norm()
+            self.post_feedforward_layernorm = norm()
+        self._sandwich = config.model_type == "gemma2"
+
+    def __call__(self, x: mx.array, cache: KVCache, mask: mx.array | str | None) -> mx.array:
+        mixed = self.self_attn(self.input_layernorm(x), cache, mask)
+        if self._sandwich:
+            x = x + self.post_attention_layernorm(mixed)
+            return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Transformer(nn.Module):
+    """Embedding, layers and final norm: the checkpoint's ``model``."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.embed_tokens = Embedding(config.hidden_size, config.vocab_size)
+        self.layers = [Block(config, layer) for layer in range(config.num_hidden_layers)]
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, config.is_gemma)
+
+
+class Backbone(nn.Module):
+    """The language model. Call it for hidden states, then one of its heads for logits."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        self.config = config
+        self.dtype = mx.float32  # of activations and of the KV cache; set when weights are loaded
+        self.model = Transformer(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        self._windows = [
+            config.sliding_window if layer % 2 == 0 else None
+            for layer in range(config.num_hidden_layers)
+        ]
+
+    def __call__(self, tokens: mx.array, cache: KVCache) -> mx.array:
+        """Hidden states after the final norm [B, T, hidden] of token ids [B, T].
+
+        The tokens stand behind those already in the cache, which takes their keys and values.
+        """
+        x = self.model.embed_tokens.lookup(tokens).astype(self.dtype)
+        if self.config.is_gemma:
+            x = x * mx.array(self.config.hidden_size**0.5, x.dtype)
+        length = tokens.shape[1]
+        masks = {window: cache.mask(length, window) for window in set(self._windows)}
+        for layer, window in zip(self.model.layers, self._windows, strict=True):
+            x = layer(x, cache, masks[window])
+        cache.offset += length
+        return self.model.norm(x)
+
+    def head(self, start: int = 0, stop: int | None = None) -> Callable[[mx.array], mx.array]:
+        """A head over ids ``start`` to ``stop``: hidden [..., hidden] -> float32 logits.
+
+        A picture needs no text rows and an answer no image rows, so their heads read less. The
+        rows are a view of the embedding (tied) or of ``lm_head``.
+        """
+        source = self.lm_head if "lm_head" in self else self.model.embed_tokens
+        rows = source.rows(start, self.config.vocab_size if stop is None else stop)
+        cap = self.config.final_logit_softcapping
+
+        def logits(hidden: mx.array) -> mx.array:
+            out = rows(hidden).astype(mx.float32)
+            return out if cap is None else _on_gpu(_softcap)(out, mx.array(cap))
+
+        return logits
+
+    def fuse(self) -> None:
+        """Fold the norms, and join the projections that read the same input."""
+        for module in self.modules():
+            if isinstance(module, RMSNorm):
+                module.fold()
+        for block in self.model.layers:
+            _join(block.self_attn, "qkv_proj", ("q_proj", "k_proj", "v_proj"))
+            _join(block.mlp, "gate_up_proj", ("gate_proj", "up_proj"))
+            mx.eval(block.parameters())
+
+
+def _join(parent: nn.Module, name: str, parts: Sequence[str]) -> None:
+    """Replace linear layers by one that computes all; layers of unlike quantization stay."""
+    whole = Linear.joined([parent[part] for part in parts])
+    if whole is not None:
+        for part in parts:
+            del parent[part]
+        parent[name] = whole

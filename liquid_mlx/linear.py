@@ -1,0 +1,104 @@
+"""Dense or quantized matrices: the linear layers, the embedding, and heads cut from either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How a matrix is packed: ``mode`` affine, mxfp4, mxfp8 or nvfp4, as ``mx.quantize`` has it."""
+
+    bits: int
+    group_size: int
+    mode: str = "affine"
+
+
+class Linear(nn.Module):
+    """``x @ weight.T + bias`` with ``weight`` [outputs, inputs], packed if quantized.
+
+    Unlike ``mlx.nn.Linear`` it draws no random numbers, and one class serves both forms.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False):
+        super().__init__()
+        self.weight = mx.zeros((outputs, inputs))
+        if bias:
+            self.bias = mx.zeros((outputs,))
+        self.quantization: Quantization | None = None
+
+    def quantize(self, form: Quantization) -> None:
+        """Take the packed parameters' names and shapes; weights are loaded afterwards."""
+        outputs, inputs = self.weight.shape
+        self.quantization = form
+        self.weight = mx.zeros((outputs, inputs * form.bits // 32), mx.uint32)
+        affine = form.mode == "affine"
+        groups = (outputs, inputs // form.group_size)
+        self.scales = mx.zeros(groups, mx.float32 if affine else mx.uint8)
+        if affine:
+            self.biases = mx.zeros(groups)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        form = self.quantization
+        if form is None:
+            if "bias" in self:
+                return mx.addmm(self.bias, x, self.weight.T)
+            return x @ self.weight.T
+        y = mx.quantized_matmul(
+            x,
+            self.weight,
+            scales=self.scales,
+            biases=self.get("biases"),
+            transpose=True,
+            group_size=form.group_size,
+            bits=form.bits,
+            mode=form.mode,
+        )
+        return y + self.bias if "bias" in self else y
+
+    def rows(self, start: int, stop: int) -> Linear:
+        """A matrix of outputs ``start`` to ``stop``, sharing memory with this one."""
+        part = Linear(1, 1)
+        part.quantization = self.quantization
+        for name in self.parameters():
+            part[name] = self[name][start:stop]
+        mx.eval(part.parameters())
+        return part
+
+    @staticmethod
+    def joined(parts: list[Linear]) -> Linear | None:
+        """One matrix with the outputs of all parts, or None if they are of unlike form."""
+        first = parts[0]
+        if any(
+            p.quantization != first.quantization
+            or {k: v.dtype for k, v in p.parameters().items()}
+            != {k: v.dtype for k, v in first.parameters().items()}
+            for p in parts
+        ):
+            return None
+        whole = Linear(1, 1)
+        whole.quantization = first.quantization
+        for name in first.parameters():
+            whole[name] = mx.concatenate([part[name] for part in parts])
+        return whole
+
+
+class Embedding(Linear):
+    """A table of rows [vocabulary, width], looked up by id; as a ``Linear`` it is the tied head."""
+
+    def lookup(self, ids: mx.array) -> mx.array:
+        """Rows of ids [...] -> [..., width]."""
+        form = self.quantization
+        if form is None:
+            return self.weight[ids]
+        return mx.dequantize(
+            self.weight[ids],
+            scales=self.scales[ids],
+            biases=self.biases[ids] if "biases" in self else None,
+            group_size=form.group_size,
+            bits=form.bits,
+            mode=form.mode,
+        )

@@ -1,0 +1,144 @@
+"""The prompt templates and the special tokens: text and codes to token ids, and back.
+
+Template pieces between special tokens are tokenized together with the user's text, as the
+reference does. Special tokens come from the templates alone: ``<boi>`` or ``<end_of_turn>``
+inside a user's text is ordinary text, so that no text from outside can break out of its turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.errors import CheckpointError, PromptError
+
+DRAW = " Generate an image based on this description."
+CAPTION = "The caption of this image is:"
+ROLES = {"user": "user", "assistant": "model", "model": "model"}
+
+
+class Prompts:
+    """Builds the ids of every kind of prompt for one model.
+
+    Args:
+        tokenizer: the checkpoint's ``tokenizer.json``.
+        config: says where the special tokens and the codes are.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: LiquidConfig):
+        self._tokenizer = tokenizer
+        self._special = config.special
+        self._eos = list(config.eos_ids[:1])
+        self._image_offset = config.image_offset
+        self._default_size = config.sizes[0]
+        self._start = tokenizer.encode("").ids  # <bos>, for the tokenizers that add it
+        tokenizer.encode_special_tokens = True
+
+    @classmethod
+    def read(cls, folder: Path, config: LiquidConfig) -> Prompts:
+        """Read ``folder/tokenizer.json``; raises CheckpointError if it is missing or damaged."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise CheckpointError(f"{folder} has no tokenizer.json: convert the model again.")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise CheckpointError(f"{path} is not a tokenizer ({error}).") from None
+        return cls(tokenizer, config)
+
+    def _text(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _size_words(self, size: Size) -> str:
+        if size == self._default_size:
+            return ""
+        return f"Image Size: Width is {size.width} Height is {size.height}."
+
+    def draw(self, text: str, size: Size) -> list[int]:
+        """The prompt that is followed by a picture's codes."""
+        words = _required(text, "prompt") + self._size_words(size) + DRAW
+        return [*self._start, *self._text(words), self._special["boi"]]
+
+    def unconditional(self, size: Size) -> list[int]:
+        """The prompt of any picture of this size, for guidance."""
+        words = self._size_words(size)
+        return [
+            *self._start,
+            *(self._text(words + " ") if words else []),
+            self._special["unconditional"],
+            self._special["boi"],
+        ]
+
+    def _picture(self, codes: np.ndarray) -> list[int]:
+        ids = (codes.reshape(-1).astype(np.int64) + self._image_offset).tolist()
+        return [self._special["boi"], *ids, self._special["eoi"]]
+
+    def question(self, codes: np.ndarray, question: str) -> tuple[list[int], list[int]]:
+        """A question about a picture, in two parts: all up to the picture's end, and the rest."""
+        words = self._text(f"\n{_required(question, 'question')}")
+        return (
+            [*self._turn_start("user"), *self._picture(codes)],
+            [*words, self._special["end_of_turn"], *self._text("\n"), *self._reply_start()],
+        )
+
+    def caption(self, codes: np.ndarray) -> tuple[list[int], list[int]]:
+        """The prompt that is followed by a picture's caption, in the same two parts."""
+        return [*self._start, *self._picture(codes)], self._text(CAPTION)
+
+    def _turn_start(self, role: str) -> list[int]:
+        return [*self._start, self._special["start_of_turn"], *self._text(f"{role}\n")]
+
+    def _reply_start(self) -> list[int]:
+        return [self._special["start_of_turn"], *self._text("model\n")]
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        pictures: Mapping[int, np.ndarray] | None = None,
+    ) -> list[int]:
+        """A conversation, ready for the model's next turn.
+
+        Args:
+            messages: ``{"role": "user" | "assistant", "content": text}``, user first, in turns.
+            pictures: codes of the picture that stands before message i's text, for some i.
+        """
+        if not messages or messages[-1].get("role") != "user":
+            raise PromptError("A conversation must end with a message of the user.")
+        ids = list(self._start)
+        for index, message in enumerate(messages):
+            role, expected = message.get("role", ""), ("user", "model")[index % 2]
+            if ROLES.get(role) != expected:
+                raise PromptError(
+                    f"Message {index + 1} has the role {role!r}: user and assistant take turns, "
+                    "user first."
+                )
+            text = _required(message.get("content"), "message")
+            ids.append(self._special["start_of_turn"])
+            if pictures and index in pictures:
+                ids += self._text(f"{expected}\n") + self._picture(pictures[index])
+                ids += self._text(f"\n{text}")
+            else:
+                ids += self._text(f"{expected}\n{text}")
+            ids += [self._special["end_of_turn"], *self._text("\n")]
+            ids += self._eos if expected == "model" else []
+        return [*ids, *self._reply_start()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def decoder(self) -> Callable[[int], str]:
+        """A function from the next id to the text it completes ("" inside a character)."""
+        stream = DecodeStream(skip_special_tokens=True)
+        return lambda token: stream.step(self._tokenizer, token) or ""
+
+
+def _required(text: str | None, what: str) -> str:
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f"The {what} is empty: say something.")
+    return text
