@@ -1,0 +1,5 @@
+"""The ``liquid`` command."""
+
+
+def main() -> None:
+    """Run the application."""
