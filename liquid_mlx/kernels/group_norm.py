@@ -1,0 +1,74 @@
+"""GroupNorm followed by SiLU, for activations [B, H, W, C], without transposed copies."""
+
+import mlx.core as mx
+
+from liquid_mlx.kernels.dispatch import Backend, best_backend
+
+CHUNK = 1 << 18  # elements worked on at a time: temporaries stay in cache, and few
+
+
+def group_norm_silu(
+    x: mx.array,
+    weight: mx.array,
+    bias: mx.array,
+    groups: int,
+    eps: float,
+    *,
+    silu: bool = True,
+    backend: Backend | None = None,
+) -> mx.array:
+    """`silu(group_norm(x))`; `silu=False` leaves the SiLU out.
+
+    Group g holds the neighbouring channels g * C / groups .. (g + 1) * C / groups - 1, as in PyTorch;
+    mean and (biased) variance are taken per sample and group in float32, two passes.
+
+    Args:
+        x: [B, H, W, C], float32, bfloat16 or float16.
+        weight, bias: [C].
+        groups: divides C.
+        eps: added to the variance.
+        backend: "metal", "mlx", or None for the best there is.
+
+    Returns:
+        Shape and dtype of `x`.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    if x.ndim != 4 or weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
+        raise ValueError(f"shapes do not fit: {x.shape}, {weight.shape}, {bias.shape}")
+    if x.shape[-1] % groups:
+        raise ValueError(f"{groups} groups do not divide {x.shape[-1]} channels")
+    best_backend(backend)
+    return _group_norm_mlx(x, weight, bias, groups, eps, silu)
+
+
+def _group_norm_mlx(
+    x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float, silu: bool
+) -> mx.array:
+    batch, height, width, channels = x.shape
+    step = max(1, CHUNK // (batch * width * channels))
+    chunks = [slice(start, start + step) for start in range(0, height, step)]
+    count = height * width * channels // groups
+
+    def per_group(parts: list[mx.array]) -> mx.array:
+        """Sums over width, then height (short sums round less), then a group's channels."""
+        sums = mx.concatenate([p.sum(axis=2) for p in parts], axis=1).sum(axis=1)
+        sums = sums.reshape(batch, groups, -1).sum(axis=-1, keepdims=True) / count
+        spread = mx.broadcast_to(sums, (batch, groups, channels // groups))
+        return spread.reshape(batch, 1, 1, channels)
+
+    mean = per_group([x[:, c].astype(mx.float32) for c in chunks])
+    variance = per_group([mx.square(x[:, c].astype(mx.float32) - mean) for c in chunks])
+    scale = mx.rsqrt(variance + eps) * weight
+    shift = bias - mean * scale
+    out = mx.zeros_like(x) if len(chunks) > 1 else None
+    for c in chunks:
+        y = x[:, c] * scale + shift
+        if silu:
+            y = y / (1 + mx.exp(-y))
+        y = y.astype(x.dtype)
+        if out is None:
+            return y
+        out[:, c] = y
+    return out

@@ -1,0 +1,107 @@
+"""From logits to drawn ids: guidance, temperature, top-k, top-p and the draw, for all rows at once.
+
+The draw is a Gumbel argmax: argmax(z - log(-log(noise))) over the kept ids is a draw from their
+renormalised distribution (Gumbel, 1954; Maddison et al., "A* Sampling", 2014). The same logits and
+noise always give the same id.
+"""
+
+import mlx.core as mx
+
+from liquid_mlx.kernels.dispatch import Backend, best_backend
+
+LARGEST = 3.4028234663852886e38  # of float32: stands for +inf, which has no softmax
+COLDEST = 1e-5  # temperatures between 0 and this are raised to it
+
+
+def sample_codes(
+    conditional: mx.array,
+    unconditional: mx.array | None,
+    noise: mx.array,
+    *,
+    guidance: float,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    backend: Backend | None = None,
+) -> mx.array:
+    """Draw one id per row; each row is guided, filtered and drawn by itself.
+
+    Args:
+        conditional: logits [B, n], float32, bfloat16 or float16. NaN counts as -inf (never drawn).
+        unconditional: logits like `conditional`, or None.
+        noise: uniform float32 [B, n] in the open interval (0, 1); not read at temperature 0.
+        guidance: above 1, logits become `u + (c - u) * guidance` in float32; else they are `c`.
+        temperature: 0 takes the largest logit; else logits are divided by it (at least 1e-5).
+        top_k: keep the k largest and all that equal the k-th; 0 keeps all.
+        top_p: keep the likeliest ids up to the first that crosses p, lower ids first among equals.
+        backend: "metal", "mlx", or None for the best there is.
+
+    Returns:
+        uint32 [B]. The lowest id wins ties; a row without any id above -inf gives 0.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit.
+    """
+    _check(conditional, unconditional, noise)
+    if guidance <= 1:
+        unconditional = None
+    best_backend(backend)
+    z = guide(conditional, unconditional, guidance)
+    if temperature == 0:
+        return mx.argmax(z, axis=-1)
+    z = filter_logits(z, temperature=temperature, top_k=top_k, top_p=top_p)
+    return mx.argmax(z - mx.log(-mx.log(noise)), axis=-1)
+
+
+def guide(conditional: mx.array, unconditional: mx.array | None, guidance: float) -> mx.array:
+    """Guided logits in float32, at most `LARGEST`, NaN replaced by -inf."""
+    z = conditional.astype(mx.float32)
+    if unconditional is not None:
+        u = unconditional.astype(mx.float32)
+        z = u + (z - u) * guidance
+    return mx.minimum(mx.where(mx.isnan(z), -mx.inf, z), LARGEST)
+
+
+def filter_logits(z: mx.array, *, temperature: float, top_k: int, top_p: float) -> mx.array:
+    """Divide by the temperature (not 0) and set to -inf what top-k and top-p leave out.
+
+    `z` is float32 [B, n] as from `guide`; the softmax of the result is what a draw follows.
+    """
+    z = mx.minimum(z / max(temperature, COLDEST), LARGEST)
+    largest = None  # the values that may be kept, in ascending order
+    if 0 < top_k < z.shape[-1]:
+        largest = mx.sort(mx.topk(z, top_k, axis=-1), axis=-1)
+        z = mx.where(z < largest[:, :1], -mx.inf, z)
+    if top_p < 1:
+        largest = mx.sort(z, axis=-1) if largest is None else largest
+        z = mx.where(_nucleus(z, largest, top_p), z, -mx.inf)
+    return z
+
+
+def _nucleus(z: mx.array, largest: mx.array, top_p: float) -> mx.array:
+    """Where `z` belongs to the top p: all above a value tau, and the first few that equal it."""
+    best = mx.maximum(largest[:, -1:], -LARGEST)
+    weights = mx.exp(z - best)
+    limit = top_p * weights.sum(axis=-1, keepdims=True)
+    # tau: the least value with at most `limit` above it; what ties with largest[0] is left out there
+    masses = mx.exp(largest - best)
+    above = mx.cumsum(masses, axis=-1, reverse=True, inclusive=False)
+    at = mx.argmax(above <= limit, axis=-1, keepdims=True)
+    tau = mx.take_along_axis(largest, at, axis=-1)
+    mass = mx.where(z > tau, weights, 0).sum(axis=-1, keepdims=True)
+    room = mx.maximum(mx.floor((limit - mass) / mx.take_along_axis(masses, at, axis=-1)), 0)
+    ties = z == tau
+    return (z > tau) | (ties & (mx.cumsum(ties.astype(mx.float32), axis=-1) <= room + 1))
+
+
+def _check(conditional: mx.array, unconditional: mx.array | None, noise: mx.array) -> None:
+    shape = conditional.shape
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"logits must be [rows, ids], not {shape}")
+    if conditional.dtype not in (mx.float32, mx.bfloat16, mx.float16):
+        raise ValueError(f"logits must be float32, bfloat16 or float16, not {conditional.dtype}")
+    if unconditional is not None:
+        if unconditional.shape != shape or unconditional.dtype != conditional.dtype:
+            raise ValueError("conditional and unconditional logits differ in shape or dtype")
+    if noise.shape != shape or noise.dtype != mx.float32:
+        raise ValueError(f"noise must be float32 {shape}, not {noise.dtype} {noise.shape}")
