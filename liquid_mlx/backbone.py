@@ -367,7 +367,8 @@ class Backbone(nn.Module):
         for block in self.model.layers:
             _join(block.self_attn, "qkv_proj", ("q_proj", "k_proj", "v_proj"))
             _join(block.mlp, "gate_up_proj", ("gate_proj", "up_proj"))
-            mx.eval(block.parameters())
+            mx.eval(block.parameters())  # layer by layer: both forms are never whole in memory
+        mx.eval(self.parameters())
 
 
 def _join(parent: nn.Module, name: str, parts: Sequence[str]) -> None:

@@ -1,0 +1,316 @@
+"""The one object that users hold: a loaded model that draws, answers and chats."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from PIL import Image
+
+from liquid_mlx import __version__, images
+from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.errors import ImageError, PromptError, SettingsError
+from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep
+from liquid_mlx.generation.image import Draw, Prefix, draw_codes, prefill
+from liquid_mlx.generation.text import Reader, TextStep, generate_ids
+from liquid_mlx.hub import DEMO, resolve
+from liquid_mlx.images import ImageSource
+from liquid_mlx.loading import load_backbone, load_vqgan
+from liquid_mlx.prompts import Prompts
+from liquid_mlx.sampling import check_settings
+from liquid_mlx.vqgan import VQGAN
+
+SEEDS = 2**32
+
+
+def load(model: str | Path = DEMO, *, dtype: str | None = None, revision: str | None = None) -> Liquid:
+    """Load a converted model.
+
+    Args:
+        model: ``"demo"`` (bundled), a converted folder, or a Hugging Face repo id.
+        dtype: "float32", "bfloat16" or "float16"; default the stored one (float32 on a CPU).
+        revision: branch, tag or commit of a repo.
+
+    Raises:
+        LiquidError: the model is missing, damaged, or not a converted one.
+    """
+    folder = resolve(model, revision)
+    config = LiquidConfig.read(folder)
+    return Liquid(
+        config,
+        load_backbone(folder, config, dtype),
+        load_vqgan(folder, config),
+        Prompts.read(folder, config),
+        name=str(model),
+    )
+
+
+class Liquid:
+    """A model in memory; ``load`` makes one. ``config`` describes it."""
+
+    def __init__(
+        self,
+        config: LiquidConfig,
+        backbone: Backbone,
+        vqgan: VQGAN,
+        prompts: Prompts,
+        name: str = "",
+    ):
+        self.config = config
+        self.name = name
+        self.prompts = prompts
+        self._backbone = backbone
+        self._vqgan = vqgan
+        self._image_head = backbone.head(
+            config.image_offset, config.image_offset + config.vqgan.n_embed
+        )
+        self._text_head = backbone.head(0, config.image_offset)
+        self._reader = Reader(backbone)
+        self._unconditional: dict[Size, Prefix] = {}
+        self._seen: tuple[np.ndarray, np.ndarray] | None = None
+
+    # Pictures
+
+    def generate_image(self, prompt: str, **settings: Any) -> list[GeneratedImage]:
+        """Draw pictures of a prompt; takes the arguments of ``stream_image``."""
+        for step in self.stream_image(prompt, **settings):
+            last = step
+        return last.images()
+
+    def stream_image(
+        self,
+        prompt: str,
+        *,
+        count: int = 1,
+        seed: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+    ) -> Iterator[ImageStep]:
+        """Draw pictures of a prompt, yielding a step per code; the last step has the pictures.
+
+        Args:
+            count: pictures to draw at once. Picture i has the seed ``seed + i`` (modulo 2**32),
+                with which it can also be drawn alone.
+            seed: 0 to 2**32 - 1; None draws one.
+            guidance: how strongly the prompt steers; 1 or less is off.
+            temperature: 0 takes the likeliest code at each place.
+            top_k: draw among the k likeliest codes (0: all).
+            top_p: draw among the likeliest codes that make up this share of probability.
+            width, height: pixels; one of the model's sizes. None: the first that fits.
+
+        Settings left out are the model's recommended ones. Bad ones raise SettingsError, an
+        empty or overlong prompt PromptError, before the first step.
+        """
+        recommended = self.config.recommended
+        draw = Draw(
+            seeds=_seeds(seed, count),
+            guidance=recommended.guidance if guidance is None else guidance,
+            temperature=recommended.temperature if temperature is None else temperature,
+            top_k=recommended.top_k if top_k is None else top_k,
+            top_p=recommended.top_p if top_p is None else top_p,
+        )
+        check_settings(temperature=draw.temperature, top_k=draw.top_k, top_p=draw.top_p)
+        if not 0 <= draw.guidance < float("inf"):
+            raise SettingsError(f"guidance is {draw.guidance}: use 1 (off) or more, such as 7.")
+        size = self.config.size(width, height)
+        rows, columns = self.config.grid(size)
+        ids = self.prompts.draw(prompt, size)
+        self._check_length(len(ids) + rows * columns)
+        return self._stream_image(prompt, ids, draw, size, rows, columns)
+
+    def _stream_image(
+        self, prompt: str, ids: list[int], draw: Draw, size: Size, rows: int, columns: int
+    ) -> Iterator[ImageStep]:
+        prefixes = [prefill(self._backbone, ids)]
+        if draw.guidance > 1:
+            prefixes.append(self._unconditional_prefix(size))
+        settings = [
+            ImageSettings(
+                prompt=prompt,
+                seed=seed,
+                guidance=draw.guidance,
+                temperature=draw.temperature,
+                top_k=draw.top_k,
+                top_p=draw.top_p,
+                width=size.width,
+                height=size.height,
+                model=self.name,
+                dtype=str(self._backbone.dtype).removeprefix("mlx.core."),
+                version=__version__,
+            )
+            for seed in draw.seeds
+        ]
+        steps = draw_codes(
+            self._backbone,
+            self._image_head,
+            self.config.image_offset,
+            prefixes,
+            draw,
+            rows * columns,
+        )
+        for step in steps:
+            yield ImageStep(step, columns, settings, self.decode)
+
+    def _unconditional_prefix(self, size: Size) -> Prefix:
+        """Prefilled once for each size: every prompt shares it."""
+        if size not in self._unconditional:
+            ids = self.prompts.unconditional(size)
+            self._unconditional[size] = prefill(self._backbone, ids)
+        return self._unconditional[size]
+
+    def encode(self, picture: ImageSource, *, fit: str = "pad", exif: bool = True) -> np.ndarray:
+        """VQ codes of a picture: int32 [rows, columns], 0 to n_codes - 1.
+
+        Args:
+            picture: a path, bytes of a file, or a PIL image.
+            fit: "pad" to a square (understanding) or "crop" its centre (training pictures).
+            exif: turn phone photos upright; False is the reference's behaviour.
+
+        Raises:
+            ImageError: it is not a picture, or one too large.
+        """
+        pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
+        if self._seen is None or not np.array_equal(self._seen[0], pixels):
+            codes = self._vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
+            self._seen = pixels, np.array(codes, dtype=np.int32)
+        return self._seen[1].copy()
+
+    def decode(self, codes: np.ndarray) -> Image.Image:
+        """The picture of codes int [rows, columns]; any grid."""
+        codes = np.asarray(codes)
+        n_codes = self.config.vqgan.n_embed
+        if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
+            raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
+        if codes.min() < 0 or codes.max() >= n_codes:
+            raise ImageError(f"Codes lie in 0 to {n_codes - 1}; these reach {codes.max()}.")
+        pixels = self._vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
+        return images.to_image(np.array(pixels))
+
+    # Text
+
+    def answer(self, picture: ImageSource, question: str, **settings: Any) -> str:
+        """Answer a question about a picture; takes the arguments of ``stream_answer``."""
+        return "".join(step.text for step in self.stream_answer(picture, question, **settings))
+
+    def stream_answer(
+        self, picture: ImageSource, question: str, *, exif: bool = True, **settings: Any
+    ) -> Iterator[TextStep]:
+        """Answer a question about a picture, yielding pieces of text.
+
+        Args:
+            picture: a path, bytes of a file, or a PIL image.
+            settings: ``max_tokens=256, temperature=0.0, top_k=0, top_p=1.0, seed=None``.
+        """
+        codes = self.encode(picture, exif=exif)
+        return self._stream_text(*self.prompts.question(codes, question), **settings)
+
+    def caption(self, picture: ImageSource, **settings: Any) -> str:
+        """Describe a picture; takes the arguments of ``stream_caption``."""
+        return "".join(step.text for step in self.stream_caption(picture, **settings)).strip()
+
+    def stream_caption(
+        self, picture: ImageSource, *, exif: bool = True, **settings: Any
+    ) -> Iterator[TextStep]:
+        """Describe a picture, yielding pieces of text; settings as in ``stream_answer``."""
+        codes = self.encode(picture, exif=exif)
+        return self._stream_text(*self.prompts.caption(codes), **settings)
+
+    def chat(self, messages: Sequence[Mapping[str, str]], **settings: Any) -> str:
+        """The model's next turn; takes the arguments of ``stream_chat``."""
+        return "".join(step.text for step in self.stream_chat(messages, **settings))
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        pictures: Mapping[int, np.ndarray] | None = None,
+        **settings: Any,
+    ) -> Iterator[TextStep]:
+        """The model's next turn, yielding pieces of text.
+
+        Args:
+            messages: ``{"role": "user" | "assistant", "content": text}``, user first.
+            pictures: codes (as from ``encode``) of the picture that message i shows.
+            settings: as in ``stream_answer``.
+        """
+        return self._stream_text([], self.prompts.chat(messages, pictures), **settings)
+
+    def _stream_text(
+        self,
+        shared: list[int],
+        rest: list[int],
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> Iterator[TextStep]:
+        check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+        if max_tokens < 1:
+            raise SettingsError(f"max_tokens is {max_tokens}: use 1 or more.")
+        length = len(shared) + len(rest)
+        self._check_length(length + 1)
+        room = min(max_tokens, self.config.backbone.max_position_embeddings - length)
+        (drawn,) = _seeds(seed, 1)
+
+        def steps() -> Iterator[TextStep]:
+            prefix = self._reader.read(shared, rest, room)
+            complete = self.prompts.decoder()
+            written: list[int] = []
+            stop = {*self.config.eos_ids, self.config.special["end_of_turn"]}
+            try:
+                ids = generate_ids(
+                    self._backbone,
+                    self._text_head,
+                    prefix,
+                    max_tokens=room,
+                    stop=stop,
+                    temperature=temperature,
+                    top_k=top_k,
+                    top_p=top_p,
+                    seed=drawn,
+                )
+                for token in ids:
+                    written.append(token)
+                    yield TextStep(complete(token), token, len(written))
+            finally:
+                self._reader.keep(shared + rest + written, prefix.cache)
+
+        return steps()
+
+    def logits(self, token_ids: Sequence[int]) -> mx.array:
+        """Logits behind every one of token ids [T]: float32 [T, vocabulary]."""
+        ids = np.asarray(token_ids).reshape(-1).tolist()
+        if not ids or min(ids) < 0 or max(ids) >= self.config.backbone.vocab_size:
+            raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
+        self._check_length(len(ids))
+        cache = KVCache.empty(self.config.backbone, 1, len(ids), self._backbone.dtype)
+        return self._backbone.head()(self._backbone(mx.array([ids]), cache)[0])
+
+    def _check_length(self, length: int) -> None:
+        context = self.config.backbone.max_position_embeddings
+        if length > context:
+            raise PromptError(
+                f"The prompt is too long: it needs {length} tokens and the model takes {context}."
+            )
+
+
+def _seeds(seed: int | None, count: int) -> list[int]:
+    """One seed per picture: ``seed + i``, modulo 2**32."""
+    if count < 1:
+        raise SettingsError(f"count is {count}: use 1 or more.")
+    if seed is None:
+        seed = secrets.randbelow(SEEDS)
+    if not 0 <= seed < SEEDS:
+        raise SettingsError(f"seed is {seed}: use 0 to {SEEDS - 1}.")
+    return [(seed + i) % SEEDS for i in range(count)]
