@@ -1,0 +1,49 @@
+"""Shared fixtures: golden checkpoints converted once per session, and the models they become."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from liquid_mlx.config import read_json
+from liquid_mlx.convert import convert
+
+DATA = Path(__file__).parent / "data"
+GOLDEN = DATA / "golden"
+CASES = (
+    "gemma_tiny",
+    "gemma_untied_mqa",
+    "gemma_bf16_bin",
+    "gemma2_tiny",
+    "llama_tiny",
+    "qwen2_tiny",
+)
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``converted(case, **options) -> folder``: a golden checkpoint, converted once per session."""
+    root = tmp_path_factory.mktemp("converted")
+
+    @lru_cache(maxsize=None)
+    def run(case: str, **options: object) -> Path:
+        folder = root / "-".join([case, *(f"{k}={v}".replace("/", "_") for k, v in options.items())])
+        vq = GOLDEN / read_json(GOLDEN / case / "case.json")["vq"] / "chameleon"
+        convert(GOLDEN / case, folder, vqgan=vq, **options)
+        return folder
+
+    return run
+
+
+@pytest.fixture
+def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
+    """``copy_of(folder) -> folder``: a writable copy to damage."""
+
+    def run(folder: Path) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / folder.name))
+
+    return run
