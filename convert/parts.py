@@ -1,0 +1,96 @@
+"""The parts of a converted model, each with the way from its source to its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+
+import mlx.core as mx
+import numpy as np
+
+from liquid_mlx.convert.safetensors import Spec
+from liquid_mlx.convert.stored import Rows, itemsize
+from liquid_mlx.linear import Quantization
+from liquid_mlx.vqgan import to_mlx_layout
+
+# Elements converted at once. MLX's CPU code for the fp4 modes needs 45 bytes for each of them.
+BLOCK = 1 << 22
+
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of the language model: where it comes from and what becomes of it."""
+
+    name: str
+    source: Rows
+    dtype: str
+    form: Quantization | None = None
+
+    @property
+    def path(self) -> str:
+        """The module that the tensor belongs to."""
+        return self.name.rpartition(".")[0]
+
+    @property
+    def parameters(self) -> int:
+        return prod(self.source.shape)
+
+    @property
+    def source_bytes(self) -> int:
+        return self.parameters * itemsize(self.source.dtype)
+
+    @property
+    def specs(self) -> list[Spec]:
+        """The tensors that are written for it."""
+        if self.form is None:
+            return [Spec(self.name, self.dtype, self.source.shape)]
+        *lead, width = self.source.shape
+        groups = (*lead, width // self.form.group_size)
+        packed = Spec(self.name, "uint32", (*lead, width * self.form.bits // 32))
+        if self.form.mode != "affine":
+            return [packed, Spec(f"{self.path}.scales", "uint8", groups)]
+        return [
+            packed,
+            Spec(f"{self.path}.scales", self.dtype, groups),
+            Spec(f"{self.path}.biases", self.dtype, groups),
+        ]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(spec.nbytes for spec in self.specs)
+
+    def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
+        """Bytes read, and the next rows of each of ``specs``, not yet evaluated."""
+        height = self.source.shape[0]
+        width = prod(self.source.shape[1:])
+        step = max(1, BLOCK // width)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            rows = self.source.rows(start, stop).astype(DTYPES[self.dtype])
+            yield (stop - start) * width * itemsize(self.source.dtype), self.pack(rows)
+
+    def pack(self, rows: mx.array) -> list[mx.array]:
+        """Rows as they are written: as they are, or packed with scales (and biases)."""
+        if self.form is None:
+            return [rows]
+        form = self.form
+        return list(mx.quantize(rows, group_size=form.group_size, bits=form.bits, mode=form.mode))
+
+
+class ConvPart(Part):
+    """A tensor of ``vqgan.ckpt``: written in MLX's layout. All are small enough for one block."""
+
+    @property
+    def specs(self) -> list[Spec]:
+        shape = self.source.shape
+        if len(shape) == 4:
+            shape = shape[0], shape[2], shape[3], shape[1]
+        return [Spec(self.name, self.dtype, shape)]
+
+    def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
+        rows = self.source.rows(0, self.source.shape[0]).astype(mx.float32)
+        layout = mx.array(to_mlx_layout(self.name, np.array(rows)))
+        yield self.source_bytes, [layout.astype(DTYPES[self.dtype])]

@@ -1,0 +1,149 @@
+"""Tensors that still lie in a file: read a block of rows at a time, never whole unless asked."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from liquid_mlx.errors import CheckpointError
+
+# bfloat16 has no NumPy type: its bits travel as uint16.
+NUMPY: dict[str, Any] = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": np.uint16,
+    "uint32": np.uint32,
+    "uint8": np.uint8,
+    "int64": np.int64,
+    "int32": np.int32,
+}
+FLOATS = ("float32", "float16", "bfloat16")
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one element."""
+    return int(np.dtype(NUMPY[dtype]).itemsize)
+
+
+class Rows(Protocol):
+    """A matrix (or vector, or convolution) that can be read by rows of its first axis."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def rows(self, start: int, stop: int) -> mx.array:
+        """Rows ``start`` to ``stop`` as an array of ``dtype``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor lies: bytes from ``offset`` of a file on, ``strides`` counted in elements.
+
+    ``storage`` is the byte range that the file gives to the tensor's storage, with its CRC-32
+    where the file records one.
+    """
+
+    name: str
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    strides: tuple[int, ...] | None = None
+    storage: tuple[int, int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * itemsize(self.dtype)
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows as a NumPy array; bfloat16 comes as its bits in uint16."""
+        dtype = np.dtype(NUMPY[self.dtype])
+        if self.strides is not None:
+            return self._strided(dtype, start, stop)
+        width = prod(self.shape[1:])
+        first, last, _ = slice(start, stop).indices(self.shape[0] if self.shape else 1)
+        count = (last - first) * width
+        offset = self.offset + first * width * dtype.itemsize
+        try:
+            # Not a memory map: its pages would count as ours, and truncation would be SIGBUS.
+            flat = np.fromfile(self.path, dtype, count, offset=offset)
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read ({error}).") from None
+        if flat.size != count:
+            raise CheckpointError(f"{self.path} is truncated: download it again.")
+        return flat.reshape(last - first, *self.shape[1:]) if self.shape else flat.reshape(())
+
+    def _strided(self, dtype: np.dtype, start: int, stop: int | None) -> np.ndarray:
+        strides = self.strides or ()
+        reach = 1 + sum((n - 1) * s for n, s in zip(self.shape, strides, strict=True))
+        try:
+            flat = np.memmap(self.path, dtype, "r", self.offset, (reach,))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path} cannot be read ({error}).") from None
+        steps = [s * dtype.itemsize for s in strides]
+        return np.array(np.lib.stride_tricks.as_strided(flat, self.shape, steps)[start:stop])
+
+    def rows(self, start: int, stop: int) -> mx.array:
+        array = self.read(start, stop)
+        if not _finite(array, self.dtype):
+            raise CheckpointError(
+                f"{self.name[:100]} in {self.path} holds NaN or infinity: the file is damaged, or "
+                "its training diverged."
+            )
+        return to_mlx(array, self.dtype)
+
+
+# Unsigned integers of the same width, and the bits of infinity: NaN is above, all else below.
+_INFINITY = {
+    "float32": (np.uint32, 0x7F800000),
+    "float16": (np.uint16, 0x7C00),
+    "bfloat16": (np.uint16, 0x7F80),
+}
+
+
+def _finite(array: np.ndarray, dtype: str) -> bool:
+    """Whether all are finite. On the bits: several times faster than ``isfinite``."""
+    if dtype not in _INFINITY or not array.size:
+        return True
+    unsigned, infinity = _INFINITY[dtype]
+    bits = array.view(unsigned)
+    without_sign = unsigned(np.iinfo(unsigned).max >> 1)
+    return bool((bits & without_sign).max() < infinity)
+
+
+def to_mlx(array: np.ndarray, dtype: str) -> mx.array:
+    """A NumPy array as an MLX array of ``dtype``; bfloat16 is given as its bits."""
+    return mx.array(array).view(mx.bfloat16) if dtype == "bfloat16" else mx.array(array)
+
+
+def to_bytes(array: mx.array) -> memoryview:
+    """The bytes of an evaluated array, in C order."""
+    if array.dtype == mx.bfloat16:
+        array = array.view(mx.uint16)
+    return memoryview(np.ascontiguousarray(array)).cast("B")
+
+
+def check_storages(tensors: dict[str, Stored], chunk: int = 1 << 24) -> None:
+    """Compare every storage with its recorded CRC-32.
+
+    Raises:
+        CheckpointError: a checksum differs, so the file is damaged.
+    """
+    for path, (begin, size, crc) in {(t.path, t.storage) for t in tensors.values() if t.storage}:
+        with path.open("rb") as file:
+            file.seek(begin)
+            found = 0
+            for at in range(0, size, chunk):
+                found = zlib.crc32(file.read(min(chunk, size - at)), found)
+        if found != crc:
+            raise CheckpointError(f"{path} is damaged (a checksum differs): download it again.")
