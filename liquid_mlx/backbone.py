@@ -109,7 +109,9 @@ class KVCache:
         """Room for ``capacity`` tokens of ``rows`` sequences."""
         shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
         layers = range(config.num_hidden_layers)
-        return cls([mx.zeros(shape, dtype) for _ in layers], [mx.zeros(shape, dtype) for _ in layers])
+        return cls(
+            [mx.zeros(shape, dtype) for _ in layers], [mx.zeros(shape, dtype) for _ in layers]
+        )
 
     @classmethod
     def joined(cls, prefixes: Sequence[KVCache], copies: int, capacity: int) -> KVCache:

@@ -57,7 +57,9 @@ class VQGANConfig:
             )
         except KeyError as error:
             raise CheckpointError(f"The VQGAN's configuration has no {error.args[0]}.") from None
-        if config.resolution % config.factor or not config.ch_mult:
+        if not 0 < len(config.ch_mult) < 16:
+            raise CheckpointError("The VQGAN's ch_mult must list 1 to 15 levels.")
+        if config.resolution % config.factor:
             raise CheckpointError(
                 f"The VQGAN's resolution {config.resolution} is not a multiple of its "
                 f"downsampling factor {config.factor}."
@@ -223,7 +225,7 @@ class LiquidConfig:
         if missing:
             raise CheckpointError(f"The tokenizer has no <{missing[0]}>: is this a Liquid model?")
         for size in self.sizes:
-            if not self.sizes or size.width % self.vqgan.factor or size.height % self.vqgan.factor:
+            if size.width % self.vqgan.factor or size.height % self.vqgan.factor:
                 raise CheckpointError(
                     f"Pictures of {size} do not fit a grid of {self.vqgan.factor}-pixel codes."
                 )
@@ -307,7 +309,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} has no {path.name}: is this a model folder?") from None
+        raise CheckpointError(
+            f"{path.parent} has no {path.name}: is this a model folder?"
+        ) from None
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(values, dict):

@@ -28,7 +28,9 @@ from liquid_mlx.vqgan import VQGAN
 SEEDS = 2**32
 
 
-def load(model: str | Path = DEMO, *, dtype: str | None = None, revision: str | None = None) -> Liquid:
+def load(
+    model: str | Path = DEMO, *, dtype: str | None = None, revision: str | None = None
+) -> Liquid:
     """Load a converted model.
 
     Args:

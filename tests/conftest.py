@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,11 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``converted(case, **options) -> folder``: a golden checkpoint, converted once per session."""
     root = tmp_path_factory.mktemp("converted")
 
-    @lru_cache(maxsize=None)
+    @cache
     def run(case: str, **options: object) -> Path:
-        folder = root / "-".join([case, *(f"{k}={v}".replace("/", "_") for k, v in options.items())])
+        folder = root / "-".join(
+            [case, *(f"{k}={v}".replace("/", "_") for k, v in options.items())]
+        )
         vq = GOLDEN / read_json(GOLDEN / case / "case.json")["vq"] / "chameleon"
         convert(GOLDEN / case, folder, vqgan=vq, **options)
         return folder

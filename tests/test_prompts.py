@@ -30,7 +30,7 @@ class Case:
 
 @pytest.fixture(scope="module", params=CASES)
 def case(request, converted):
-    folder = converted(request.param, sizes="64x64,80x48")
+    folder = converted(request.param, sizes=("64x64", "80x48"))
     return Case(folder, request.param)
 
 
