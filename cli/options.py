@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+import typer
+
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        envvar="LIQUID_MODEL",
+        help="A converted folder, a Hugging Face repo id, or demo.",
+    ),
+]
+Dtype = Annotated[
+    Optional[str],
+    typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+MaxTokens = Annotated[
+    int, typer.Option("--max-tokens", "-m", metavar="N", help="The longest answer.")
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        "--temperature", "--temp", metavar="T", help="0 takes the likeliest token each time."
+    ),
+]
+TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the K likeliest (0: all).")]
+TopP = Annotated[
+    float, typer.Option("--top-p", metavar="P", help="Only the likeliest that make up P.")
+]
+Seed = Annotated[
+    Optional[int], typer.Option("--seed", metavar="N", help="For a temperature above 0.")
+]
+NoExif = Annotated[
+    bool, typer.Option("--no-exif", help="Do not turn phone photos upright (the reference).")
+]
