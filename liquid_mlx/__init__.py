@@ -1,4 +1,4 @@
-"""Liquid on MLX: one language model that draws pictures, answers questions about them, and chats."""
+"""Liquid on MLX: one language model that draws pictures, answers questions and chats."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class KVCache:
         self.keys = keys
         self.values = values
         self.offset = offset
-        self.padding = mx.array(padding) if padding and any(padding) else None
+        self.padding = mx.array(list(padding)) if padding and any(padding) else None
         if self.padding is not None:
             slots = mx.arange(self.capacity)
             self._visible = (slots >= self.padding[:, None])[:, None, None]
@@ -156,15 +156,16 @@ class KVCache:
     def mask(self, length: int, window: int | None = None) -> mx.array | str | None:
         """What ``length`` new tokens may see: None for all, "causal", or booleans [B, 1, T, S]."""
         stop = self.offset + length
-        windowed = window is not None and stop > window
-        if not windowed and self.padding is None:
+        if window is not None and stop <= window:
+            window = None
+        if window is None and self.padding is None:
             return None if length == 1 else "causal"
         mask = None if self.padding is None else self._visible[..., :stop]
-        if length > 1 or windowed:
+        if length > 1 or window is not None:
             query = mx.arange(self.offset, stop)[:, None]
             key = mx.arange(stop)[None]
             near = query >= key
-            if windowed:
+            if window is not None:
                 near = near & (query - key < window)
             mask = near if mask is None else mask & near
         return mask
@@ -212,17 +213,22 @@ class Attention(nn.Module):
                 queries, keys, values, scale=self._scale, mask=mask
             )
         else:
-            mixed = self._capped(queries, keys, values, mask)
+            mixed = self._capped(queries, keys, values, mask, self._softcap)
         return self.o_proj(mixed.swapaxes(1, 2).reshape(rows, length, -1))
 
     def _capped(
-        self, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | str | None
+        self,
+        queries: mx.array,
+        keys: mx.array,
+        values: mx.array,
+        mask: mx.array | str | None,
+        cap: float,
     ) -> mx.array:
         """Attention whose scores are bounded by ``cap * tanh(score / cap)`` (Gemma 2)."""
         rows, heads, length, width = queries.shape
         grouped = queries.reshape(rows, self._kv_heads, -1, length, width)
         scores = (grouped * self._scale) @ keys[:, :, None].swapaxes(-1, -2)
-        scores = _on_gpu(_softcap)(scores, mx.array(self._softcap, scores.dtype))
+        scores = _on_gpu(_softcap)(scores, mx.array(cap, scores.dtype))
         if isinstance(mask, str):
             stop = keys.shape[2]
             mask = mx.arange(stop - length, stop)[:, None] >= mx.arange(stop)[None]
@@ -236,7 +242,8 @@ class Attention(nn.Module):
 def rope(config: BackboneConfig) -> Callable[..., mx.array]:
     """The rotary embedding ``(x [B, H, T, D], offset=int or [B]) -> same`` of this config."""
     scaling = config.rope_scaling or {}
-    base, scale, freqs = config.rope_theta, 1.0, None
+    base: float | None = config.rope_theta
+    scale, freqs = 1.0, None
     if scaling.get("rope_type") == "linear":
         scale = 1 / scaling["factor"]
     elif scaling.get("rope_type") == "llama3":

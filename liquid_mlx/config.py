@@ -48,15 +48,14 @@ class VQGANConfig:
         if values.get("double_z"):
             raise CheckpointError("The VQGAN has double_z set; Liquid's image tokenizers do not.")
         try:
-            config = cls(
-                **{
-                    name: _integers(values[name]) if name in _TUPLES else _positive(values, name)
-                    for name in cls.__dataclass_fields__
-                    if name in values or name not in ("in_channels", "out_ch")
-                }
-            )
+            known: dict[str, Any] = {
+                name: _integers(values[name]) if name in _TUPLES else _positive(values, name)
+                for name in cls.__dataclass_fields__
+                if name in values or name not in ("in_channels", "out_ch")
+            }
         except KeyError as error:
             raise CheckpointError(f"The VQGAN's configuration has no {error.args[0]}.") from None
+        config = cls(**known)
         if not 0 < len(config.ch_mult) < 16:
             raise CheckpointError("The VQGAN's ch_mult must list 1 to 15 levels.")
         if config.resolution % config.factor:

@@ -71,7 +71,7 @@ class ImageStep:
         return codes[0] if len(codes) == 1 else codes
 
     def images(self) -> list[GeneratedImage]:
-        """The pictures; before the last step, their finished rows of codes as pictures of their own.
+        """The pictures; before the last step, their finished rows of codes as smaller pictures.
 
         A picture of fewer rows is decoded as it stands: near its lower edge it may differ a
         little from the whole. Before the first row is finished the list is empty.

@@ -8,13 +8,7 @@ from pathlib import Path
 from liquid_mlx.errors import HubError
 
 DEMO = "demo"
-FILES = [
-    "config.json",
-    "generation_config.json",
-    "model*.safetensors",
-    "model.safetensors.index.json",
-]
-FILES += ["vqgan.safetensors", "tokenizer*.json", "special_tokens_map.json", "README.md"]
+FILES = ["*.json", "model*.safetensors", "vqgan.safetensors", "README.md"]
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 

@@ -91,9 +91,14 @@ def _read(path: Path) -> dict[str, mx.array]:
         raise CheckpointError(f"{path} is damaged ({error}): convert the model again.") from None
 
 
+def flat(module: nn.Module) -> dict[str, mx.array]:
+    """Dotted name -> parameter."""
+    return tree_flatten(module.parameters(), destination={})  # type: ignore[return-value]
+
+
 def _fill(module: nn.Module, weights: dict[str, mx.array], dtype: mx.Dtype, folder: Path) -> None:
     """Load weights by name, with every difference an error, and evaluate them."""
-    expected = {name: array.shape for name, array in tree_flatten(module.parameters())}
+    expected = {name: array.shape for name, array in flat(module).items()}
     missing, extra = sorted(expected - weights.keys()), sorted(weights.keys() - expected)
     if missing or extra:
         raise CheckpointError(

@@ -47,9 +47,7 @@ class Reader:
             cache = kept[1]
             cache.offset = known
         else:
-            cache = KVCache.empty(
-                self._backbone.config, 1, len(ids) + room, self._backbone.dtype
-            )
+            cache = KVCache.empty(self._backbone.config, 1, len(ids) + room, self._backbone.dtype)
         cache.reserve(len(ids) + room)
         if known < len(shared):
             prefill(self._backbone, shared, cache)
@@ -105,7 +103,7 @@ def generate_ids(
         if position < max_tokens:
             following = draw(backbone(token[:, None], prefix.cache), position)
             mx.async_eval(following)
-        value = int(token.item())
+        value = int(token[0])
         if value in stop:
             return
         yield value
