@@ -1,6 +1,8 @@
-"""Which of the two implementations runs."""
+"""Which of the two implementations runs, and how a Metal kernel is made."""
 
-from typing import Literal
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Literal
 
 import mlx.core as mx
 
@@ -19,3 +21,23 @@ def best_backend(backend: Backend | None) -> Backend:
     if backend not in ("metal", "mlx"):
         raise ValueError(f"backend {backend!r} is unknown: use 'metal', 'mlx' or None")
     return backend
+
+
+@cache
+def build(
+    metal_kernel: Callable[..., Any],
+    name: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    source: str,
+    header: str,
+) -> Callable[..., list[mx.array]]:
+    """The kernel, made once. Callers pass `mx.fast.metal_kernel` as it is at the time of the call,
+    so that another implementation can stand in for it."""
+    return metal_kernel(
+        name="liquid_" + name,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        source=source,
+        header=header,
+    )

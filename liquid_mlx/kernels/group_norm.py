@@ -19,8 +19,8 @@ def group_norm_silu(
 ) -> mx.array:
     """`silu(group_norm(x))`; `silu=False` leaves the SiLU out.
 
-    Group g holds the neighbouring channels g * C / groups .. (g + 1) * C / groups - 1, as in PyTorch;
-    mean and (biased) variance are taken per sample and group in float32, two passes.
+    A group is C / groups neighbouring channels, as in PyTorch; mean and (biased) variance are taken
+    per sample and group, in float32 and in two passes.
 
     Args:
         x: [B, H, W, C], float32, bfloat16 or float16.

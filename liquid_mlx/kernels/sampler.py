@@ -5,12 +5,16 @@ renormalised distribution (Gumbel, 1954; Maddison et al., "A* Sampling", 2014). 
 noise always give the same id.
 """
 
+from functools import lru_cache
+
 import mlx.core as mx
 
-from liquid_mlx.kernels.dispatch import Backend, best_backend
+from liquid_mlx.kernels import sampler_source as source
+from liquid_mlx.kernels.dispatch import Backend, best_backend, build
 
 LARGEST = 3.4028234663852886e38  # of float32: stands for +inf, which has no softmax
 COLDEST = 1e-5  # temperatures between 0 and this are raised to it
+MOST_HELD = 16  # values that a thread of the kernel keeps in registers
 
 
 def sample_codes(
@@ -45,7 +49,9 @@ def sample_codes(
     _check(conditional, unconditional, noise)
     if guidance <= 1:
         unconditional = None
-    best_backend(backend)
+    if best_backend(backend) == "metal":
+        settings = _settings(guidance, temperature, top_k, top_p)
+        return _draw_metal(conditional, unconditional, noise, settings)
     z = guide(conditional, unconditional, guidance)
     if temperature == 0:
         return mx.argmax(z, axis=-1)
@@ -83,7 +89,7 @@ def _nucleus(z: mx.array, largest: mx.array, top_p: float) -> mx.array:
     best = mx.maximum(largest[:, -1:], -LARGEST)
     weights = mx.exp(z - best)
     limit = top_p * weights.sum(axis=-1, keepdims=True)
-    # tau: the least value with at most `limit` above it; what ties with largest[0] is left out there
+    # tau: the least value with at most `limit` above it
     masses = mx.exp(largest - best)
     above = mx.cumsum(masses, axis=-1, reverse=True, inclusive=False)
     at = mx.argmax(above <= limit, axis=-1, keepdims=True)
@@ -94,14 +100,52 @@ def _nucleus(z: mx.array, largest: mx.array, top_p: float) -> mx.array:
     return (z > tau) | (ties & (mx.cumsum(ties.astype(mx.float32), axis=-1) <= room + 1))
 
 
+def _draw_metal(
+    conditional: mx.array, unconditional: mx.array | None, noise: mx.array, settings: mx.array
+) -> mx.array:
+    rows, n = conditional.shape
+    threads, values = layout(n)
+    held = values <= MOST_HELD
+    scratch = [] if held else [(rows, values * threads)] * 2
+    kernel = build(
+        mx.fast.metal_kernel,
+        "sample_held" if held else "sample_streamed",
+        ("conditional", "unconditional", "noise", "settings"),
+        ("ids",) if held else ("ids", "keys", "masses"),
+        source.HELD if held else source.STREAMED,
+        source.HELD_HEADER if held else source.STREAMED_HEADER,
+    )
+    guided = unconditional is not None
+    return kernel(
+        inputs=[conditional, unconditional if guided else conditional, noise, settings],
+        template=[("GUIDED", guided), ("N", n), ("VALUES", values), ("THREADS", threads)],
+        grid=(threads, rows, 1),
+        threadgroup=(threads, 1, 1),
+        output_shapes=[(rows,), *scratch],
+        output_dtypes=[mx.uint32] if held else [mx.uint32, mx.uint32, mx.float32],
+    )[0]
+
+
+def layout(n: int) -> tuple[int, int]:
+    """Threads of a row's threadgroup, and values per thread: about 8, more only past 8192."""
+    threads = min(32 * -(-n // (32 * 8)), 1024)
+    return threads, -(-n // threads)
+
+
+@lru_cache(maxsize=64)
+def _settings(guidance: float, temperature: float, top_k: int, top_p: float) -> mx.array:
+    """The settings as the kernel reads them: an array, so that new values compile nothing."""
+    return mx.array([guidance, temperature, top_k, top_p], dtype=mx.float32)
+
+
 def _check(conditional: mx.array, unconditional: mx.array | None, noise: mx.array) -> None:
     shape = conditional.shape
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"logits must be [rows, ids], not {shape}")
     if conditional.dtype not in (mx.float32, mx.bfloat16, mx.float16):
         raise ValueError(f"logits must be float32, bfloat16 or float16, not {conditional.dtype}")
-    if unconditional is not None:
-        if unconditional.shape != shape or unconditional.dtype != conditional.dtype:
+    for other in [] if unconditional is None else [unconditional]:
+        if other.shape != shape or other.dtype != conditional.dtype:
             raise ValueError("conditional and unconditional logits differ in shape or dtype")
     if noise.shape != shape or noise.dtype != mx.float32:
         raise ValueError(f"noise must be float32 {shape}, not {noise.dtype} {noise.shape}")
