@@ -64,6 +64,7 @@ class Part:
 
     def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
         """Bytes read, and the next rows of each of ``specs``, not yet evaluated."""
+        self.source.check()
         height = self.source.shape[0]
         width = prod(self.source.shape[1:])
         step = max(1, BLOCK // width)
@@ -91,6 +92,7 @@ class ConvPart(Part):
         return [Spec(self.name, self.dtype, shape)]
 
     def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
+        self.source.check()
         rows = self.source.rows(0, self.source.shape[0]).astype(mx.float32)
         layout = mx.array(to_mlx_layout(self.name, np.array(rows)))
         yield self.source_bytes, [layout.astype(DTYPES[self.dtype])]

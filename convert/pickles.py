@@ -7,12 +7,11 @@ way to import or call anything; whatever else a file asks for is refused by name
 
 from __future__ import annotations
 
-import io
 import pickletools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from liquid_mlx.errors import CheckpointError
 
@@ -90,18 +89,19 @@ def _mapping(pairs: Any = ()) -> OrderedDict[Any, Any]:
     return mapping
 
 
-_GLOBALS = {
-    name: _Global(name, build, dtype)
-    for name, build, dtype in [
-        ("collections OrderedDict", _mapping, None),
-        ("torch._utils _rebuild_tensor_v2", _tensor, None),
-        ("torch._utils _rebuild_tensor", _tensor, None),
-        ("torch._utils _rebuild_parameter", _parameter, None),
-        ("torch Size", tuple, None),
-        *((f"torch {storage}", None, dtype) for storage, dtype in _STORAGES.items()),
-        *((f"torch {dtype}", None, None) for dtype in _STORAGES.values()),
-    ]
-}
+def _allowed(*known: _Global) -> dict[str, _Global]:
+    return {entry.name: entry for entry in known}
+
+
+_GLOBALS = _allowed(
+    _Global("collections OrderedDict", _mapping),
+    _Global("torch._utils _rebuild_tensor_v2", _tensor),
+    _Global("torch._utils _rebuild_tensor", _tensor),
+    _Global("torch._utils _rebuild_parameter", _parameter),
+    _Global("torch Size", tuple),
+    *(_Global(f"torch {storage}", dtype=dtype) for storage, dtype in _STORAGES.items()),
+    *(_Global(f"torch {dtype}") for dtype in _STORAGES.values()),
+)
 
 
 def _key(key: Any) -> Any:
@@ -133,7 +133,7 @@ def _storage(persistent: Any) -> Storage:
     return Storage(str(key), kind.dtype, count)
 
 
-def load(file: io.BufferedIOBase) -> Any:
+def load(file: IO[bytes]) -> Any:
     """The value of one pickle, read from the file's position; the position moves behind it.
 
     Raises:
@@ -153,14 +153,14 @@ class Machine:
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
 
-    def load(self, file: io.BufferedIOBase) -> Any:
+    def load(self, file: IO[bytes]) -> Any:
         """See ``load`` above."""
         try:
             return self._run(file)
         except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"not a sound pickle ({type(error).__name__})") from None
 
-    def _run(self, file: io.BufferedIOBase) -> Any:
+    def _run(self, file: IO[bytes]) -> Any:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if count > MAX_OPERATIONS:
                 raise ValueError("more operations than a checkpoint needs")

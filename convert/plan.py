@@ -19,7 +19,7 @@ from liquid_mlx.convert.checkpoint import find_vqgan, open_weights, read_vqgan_c
 from liquid_mlx.convert.names import EMBEDDING, check_backbone, check_vqgan
 from liquid_mlx.convert.parts import ConvPart, Part
 from liquid_mlx.convert.recipe import Recipe
-from liquid_mlx.convert.stored import Rows, Stored, check_storages
+from liquid_mlx.convert.stored import Rows, Stored
 from liquid_mlx.convert.tokens import end_ids, read_tokenizer
 from liquid_mlx.convert.torch_file import open_torch
 from liquid_mlx.errors import CheckpointError
@@ -142,7 +142,6 @@ def _parts(
 
 def _vqgan_parts(tensors: Mapping[str, Stored], config: VQGANConfig, dtype: str) -> list[Part]:
     expected = check_vqgan(tensors, config)
-    check_storages({name: tensors[name] for name in expected})
     return [ConvPart(name, tensors[name], dtype) for name in expected]
 
 
@@ -158,9 +157,8 @@ def _liquid_config(
     offset, special = read_tokenizer(folder)
     path = folder / "generation_config.json"
     generation = read_json(path) if path.is_file() else {}
-    hints = values.get("liquid") if isinstance(values.get("liquid"), dict) else {}
+    hints = _mapping(values.get("liquid"))
     sizes = sizes or [Size.parse(str(size)) for size in hints.get("sizes", ())]
-    recommended = hints.get("recommended")
     return LiquidConfig(
         backbone=backbone,
         vqgan=vqgan,
@@ -168,10 +166,14 @@ def _liquid_config(
         special=special,
         sizes=tuple(sizes or [Size(vqgan.resolution, vqgan.resolution)]),
         eos_ids=end_ids(values, generation),
-        recommended=recommended_from(recommended if isinstance(recommended, dict) else {}),
+        recommended=recommended_from(_mapping(hints.get("recommended"))),
         source=source,
         dtype=dtype,
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def written_config(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,6 +41,15 @@ class Rows(Protocol):
     @property
     def dtype(self) -> str: ...
 
+    @property
+    def files(self) -> frozenset[Path]:
+        """The files that it lies in."""
+        ...
+
+    def check(self) -> None:
+        """Raise CheckpointError if a checksum says that it is damaged."""
+        ...
+
     def rows(self, start: int, stop: int) -> mx.array:
         """Rows ``start`` to ``stop`` as an array of ``dtype``."""
         ...
@@ -62,8 +72,22 @@ class Stored:
     storage: tuple[int, int, int] | None = None
 
     @property
-    def nbytes(self) -> int:
-        return prod(self.shape) * itemsize(self.dtype)
+    def files(self) -> frozenset[Path]:
+        return frozenset([self.path])
+
+    def check(self) -> None:
+        """Compare the whole storage with its recorded CRC-32, once per file.
+
+        Raises:
+            CheckpointError: it differs, so the file is damaged.
+        """
+        if self.storage:
+            begin, size, crc = self.storage
+            if _checksum(self.path, begin, size, self.path.stat().st_mtime_ns) != crc:
+                raise CheckpointError(
+                    f"{self.path} is damaged (the checksum of {self.name[:100]} differs): "
+                    "download it again."
+                )
 
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Rows as a NumPy array; bfloat16 comes as its bits in uint16."""
@@ -103,22 +127,19 @@ class Stored:
         return to_mlx(array, self.dtype)
 
 
-# Unsigned integers of the same width, and the bits of infinity: NaN is above, all else below.
-_INFINITY = {
-    "float32": (np.uint32, 0x7F800000),
-    "float16": (np.uint16, 0x7C00),
-    "bfloat16": (np.uint16, 0x7F80),
-}
+# The bits of infinity: NaN is above, everything else below, once the sign is taken off.
+_INFINITY = {"float32": 0x7F800000, "float16": 0x7C00, "bfloat16": 0x7F80}
 
 
 def _finite(array: np.ndarray, dtype: str) -> bool:
     """Whether all are finite. On the bits: several times faster than ``isfinite``."""
     if dtype not in _INFINITY or not array.size:
         return True
-    unsigned, infinity = _INFINITY[dtype]
-    bits = array.view(unsigned)
-    without_sign = unsigned(np.iinfo(unsigned).max >> 1)
-    return bool((bits & without_sign).max() < infinity)
+    if dtype == "float32":
+        largest = (array.view(np.uint32) & np.uint32(0x7FFFFFFF)).max()
+    else:
+        largest = (array.view(np.uint16) & np.uint16(0x7FFF)).max()
+    return bool(largest < _INFINITY[dtype])
 
 
 def to_mlx(array: np.ndarray, dtype: str) -> mx.array:
@@ -130,20 +151,14 @@ def to_bytes(array: mx.array) -> memoryview:
     """The bytes of an evaluated array, in C order."""
     if array.dtype == mx.bfloat16:
         array = array.view(mx.uint16)
-    return memoryview(np.ascontiguousarray(array)).cast("B")
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def check_storages(tensors: dict[str, Stored], chunk: int = 1 << 24) -> None:
-    """Compare every storage with its recorded CRC-32.
-
-    Raises:
-        CheckpointError: a checksum differs, so the file is damaged.
-    """
-    for path, (begin, size, crc) in {(t.path, t.storage) for t in tensors.values() if t.storage}:
-        with path.open("rb") as file:
-            file.seek(begin)
-            found = 0
-            for at in range(0, size, chunk):
-                found = zlib.crc32(file.read(min(chunk, size - at)), found)
-        if found != crc:
-            raise CheckpointError(f"{path} is damaged (a checksum differs): download it again.")
+@lru_cache
+def _checksum(path: Path, begin: int, size: int, _changed: int, chunk: int = 1 << 24) -> int:
+    found = 0
+    with path.open("rb") as file:
+        file.seek(begin)
+        for at in range(0, size, chunk):
+            found = zlib.crc32(file.read(min(chunk, size - at)), found)
+    return found

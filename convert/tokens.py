@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
     return tokenizer.get_vocab_size(with_added_tokens=True), special
 
 
-def end_ids(config: dict[str, Any], generation: dict[str, Any]) -> tuple[int, ...]:
+def end_ids(config: Mapping[str, Any], generation: Mapping[str, Any]) -> tuple[int, ...]:
     """The ids that end a text, from generation_config.json, else from config.json."""
     value = generation.get("eos_token_id", config.get("eos_token_id"))
     values = value if isinstance(value, list) else [value]
