@@ -1,10 +1,17 @@
 """GroupNorm followed by SiLU, for activations [B, H, W, C], without transposed copies."""
 
+from collections.abc import Callable
+
 import mlx.core as mx
 
-from liquid_mlx.kernels.dispatch import Backend, best_backend
+from liquid_mlx.kernels import group_norm_source as source
+from liquid_mlx.kernels.dispatch import Backend, best_backend, build
 
-CHUNK = 1 << 18  # elements worked on at a time: temporaries stay in cache, and few
+CHUNK = 1 << 18  # elements that the twin works on at a time: temporaries stay in cache, and few
+MOST_THREADS = 1024  # of a threadgroup
+MOST_CHUNKS = 128  # parts that the kernel cuts a picture into
+SHORTEST = 64  # pixels in a part
+ITEMS = 4  # neighbouring values per thread of the last pass
 
 
 def group_norm_silu(
@@ -25,7 +32,7 @@ def group_norm_silu(
     Args:
         x: [B, H, W, C], float32, bfloat16 or float16.
         weight, bias: [C].
-        groups: divides C.
+        groups: divides C; the Metal kernels take at most 1024 channels.
         eps: added to the variance.
         backend: "metal", "mlx", or None for the best there is.
 
@@ -39,7 +46,8 @@ def group_norm_silu(
         raise ValueError(f"shapes do not fit: {x.shape}, {weight.shape}, {bias.shape}")
     if x.shape[-1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[-1]} channels")
-    best_backend(backend)
+    if best_backend(backend) == "metal":
+        return _group_norm_metal(x, weight, bias, groups, eps, silu)
     return _group_norm_mlx(x, weight, bias, groups, eps, silu)
 
 
@@ -72,3 +80,46 @@ def _group_norm_mlx(
             return y
         out[:, c] = y
     return out
+
+
+def _group_norm_metal(
+    x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float, silu: bool
+) -> mx.array:
+    batch, height, width, channels = x.shape
+    if channels > MOST_THREADS:
+        raise ValueError(f"{channels} channels are more than {MOST_THREADS}: use backend='mlx'")
+    pixels = height * width
+    length = max(-(-pixels // MOST_CHUNKS), SHORTEST)
+    chunks = -(-pixels // length)
+    lanes = MOST_THREADS // channels
+    threads = lanes * channels
+
+    def kernel(name: str, inputs: tuple[str, ...], output: str, text: str) -> Callable[..., list]:
+        return build(mx.fast.metal_kernel, name, inputs, (output,), text, source.HEADER)
+
+    sizes = [("C", channels), ("G", groups)]
+    moments = kernel("group_moments", ("x",), "moments", source.MOMENTS)(
+        inputs=[x],
+        template=[*sizes, ("LANES", lanes), ("THREADS", threads)],
+        grid=(threads, chunks, batch),
+        threadgroup=(threads, 1, 1),
+        output_shapes=[(batch, chunks, groups, 2)],
+        output_dtypes=[mx.float32],
+    )[0]
+    inputs = ("moments", "weight", "bias", "eps")
+    factors = kernel("group_factors", inputs, "factors", source.FACTORS)(
+        inputs=[moments, weight, bias, mx.array(eps, dtype=mx.float32)],
+        template=[*sizes, ("PIXELS", pixels)],
+        grid=(channels, batch, 1),
+        threadgroup=(min(channels, 256), 1, 1),
+        output_shapes=[(batch, channels, 2)],
+        output_dtypes=[mx.float32],
+    )[0]
+    return kernel("group_apply", ("x", "factors"), "out", source.APPLY)(
+        inputs=[x, factors],
+        template=[("T", x.dtype), ("C", channels), ("SILU", silu), ("ITEMS", ITEMS)],
+        grid=(-(-pixels * channels // ITEMS), batch, 1),
+        threadgroup=(256, 1, 1),
+        output_shapes=[x.shape],
+        output_dtypes=[x.dtype],
+    )[0]
