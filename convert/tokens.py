@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from liquid_mlx.config import SPECIAL_TOKENS
+from liquid_mlx.config import NEEDED_TOKENS, TURN_TOKENS
 from liquid_mlx.errors import CheckpointError
 
 
@@ -31,7 +31,7 @@ def read_tokenizer(folder: Path) -> tuple[int, dict[str, int]]:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise CheckpointError(f"{path} is not a tokenizer ({str(error)[:200]}).") from None
-    ids = {name: tokenizer.token_to_id(f"<{name}>") for name in SPECIAL_TOKENS}
+    ids = {name: tokenizer.token_to_id(f"<{name}>") for name in NEEDED_TOKENS + TURN_TOKENS}
     special = {name: token for name, token in ids.items() if token is not None}
     return tokenizer.get_vocab_size(with_added_tokens=True), special
 

@@ -12,13 +12,8 @@ from liquid_mlx.errors import CheckpointError, SettingsError
 
 FORMAT_VERSION = 1
 MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
-SPECIAL_TOKENS = (
-    "boi",
-    "eoi",
-    "unconditional",
-    "start_of_turn",
-    "end_of_turn",
-)
+NEEDED_TOKENS = ("boi", "eoi", "unconditional")
+TURN_TOKENS = ("start_of_turn", "end_of_turn")  # where a tokenizer lacks them, they are plain text
 
 
 @dataclass(frozen=True)
@@ -198,7 +193,7 @@ class LiquidConfig:
     """All that the program knows of a model before it reads a weight.
 
     ``image_offset`` is the id of code 0; ids from there to ``image_offset + vqgan.n_embed - 1``
-    are codes, ids below are text. ``special`` maps the names in ``SPECIAL_TOKENS`` to ids.
+    are codes, ids below are text. ``special`` maps ``NEEDED_TOKENS``, and ``TURN_TOKENS`` if there, to ids.
     ``sizes[0]`` is drawn without words, the others with the "Image Size" words.
     """
 
@@ -220,7 +215,7 @@ class LiquidConfig:
                 f"The vocabulary of {rows} ids is too small for {self.image_offset} text ids and "
                 f"{self.vqgan.n_embed} codes: the checkpoint and the VQGAN do not belong together."
             )
-        missing = [name for name in SPECIAL_TOKENS if name not in self.special]
+        missing = [name for name in NEEDED_TOKENS if name not in self.special]
         if missing:
             raise CheckpointError(f"The tokenizer has no <{missing[0]}>: is this a Liquid model?")
         for size in self.sizes:

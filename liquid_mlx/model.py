@@ -269,7 +269,7 @@ class Liquid:
             prefix = self._reader.read(shared, rest, room)
             complete = self.prompts.decoder()
             written: list[int] = []
-            stop = {*self.config.eos_ids, self.config.special["end_of_turn"]}
+            stop = {*self.config.eos_ids, self.config.special.get("end_of_turn", -1)}
             try:
                 ids = generate_ids(
                     self._backbone,

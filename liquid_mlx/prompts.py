@@ -83,18 +83,23 @@ class Prompts:
         words = self._text(f"\n{_required(question, 'question')}")
         return (
             [*self._turn_start("user"), *self._picture(codes)],
-            [*words, self._special["end_of_turn"], *self._text("\n"), *self._reply_start()],
+            [*words, *self._turn("end_of_turn"), *self._text("\n"), *self._reply_start()],
         )
 
     def caption(self, codes: np.ndarray) -> tuple[list[int], list[int]]:
         """The prompt that is followed by a picture's caption, in the same two parts."""
         return [*self._start, *self._picture(codes)], self._text(CAPTION)
 
+    def _turn(self, marker: str) -> list[int]:
+        """A turn's marker: one token, or its letters where the tokenizer does not have it."""
+        token = self._special.get(marker)
+        return self._text(f"<{marker}>") if token is None else [token]
+
     def _turn_start(self, role: str) -> list[int]:
-        return [*self._start, self._special["start_of_turn"], *self._text(f"{role}\n")]
+        return [*self._start, *self._turn("start_of_turn"), *self._text(f"{role}\n")]
 
     def _reply_start(self) -> list[int]:
-        return [self._special["start_of_turn"], *self._text("model\n")]
+        return [*self._turn("start_of_turn"), *self._text("model\n")]
 
     def chat(
         self,
@@ -118,13 +123,13 @@ class Prompts:
                     "user first."
                 )
             text = _required(message.get("content"), "message")
-            ids.append(self._special["start_of_turn"])
+            ids += self._turn("start_of_turn")
             if pictures and index in pictures:
                 ids += self._text(f"{expected}\n") + self._picture(pictures[index])
                 ids += self._text(f"\n{text}")
             else:
                 ids += self._text(f"{expected}\n{text}")
-            ids += [self._special["end_of_turn"], *self._text("\n")]
+            ids += [*self._turn("end_of_turn"), *self._text("\n")]
             ids += self._eos if expected == "model" else []
         return [*ids, *self._reply_start()]
 
