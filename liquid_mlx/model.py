@@ -17,7 +17,7 @@ from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
 from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep
 from liquid_mlx.generation.image import Draw, Prefix, draw_codes, prefill
-from liquid_mlx.generation.text import Reader, TextStep, generate_ids
+from liquid_mlx.generation.text import Reader, TextStep, generate_ids, score_ids
 from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.images import ImageSource
 from liquid_mlx.loading import load_backbone, load_vqgan
@@ -72,6 +72,8 @@ class Liquid:
             config.image_offset, config.image_offset + config.vqgan.n_embed
         )
         self._text_head = backbone.head(0, config.image_offset)
+        turn = config.special.get("end_of_turn")
+        self._stop = {*config.eos_ids, *([] if turn is None else [turn])}
         self._reader = Reader(backbone)
         self._unconditional: dict[Size, Prefix] = {}
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
@@ -215,6 +217,44 @@ class Liquid:
         codes = self.encode(picture, exif=exif)
         return self._stream_text(*self.prompts.question(codes, question), **settings)
 
+    def score(
+        self, picture: ImageSource, question: str, answer: str, *, exif: bool = True
+    ) -> float:
+        """Natural log of the probability that the model gives this answer and then stops."""
+        return self._scores(picture, question, [answer], exif)[0]
+
+    def choose(
+        self, picture: ImageSource, question: str, choices: Sequence[str], *, exif: bool = True
+    ) -> dict[str, float]:
+        """Probability of each choice, given that the answer is one of them; likeliest first.
+
+        Raises:
+            SettingsError: there are fewer than two choices, or one of them twice.
+        """
+        if len(choices) < 2 or len(set(choices)) < len(choices):
+            raise SettingsError(f"Choices are two or more different answers, not {list(choices)}.")
+        scores = np.array(self._scores(picture, question, choices, exif))
+        shares = np.exp(scores - scores.max())
+        ranked = zip(choices, (shares / shares.sum()).tolist(), strict=True)
+        return dict(sorted(ranked, key=lambda pair: -pair[1]))
+
+    def _scores(
+        self, picture: ImageSource, question: str, answers: Sequence[str], exif: bool
+    ) -> list[float]:
+        """The picture and the question are read once for all answers."""
+        replies = [self.prompts.reply(answer) for answer in answers]
+        shared, rest = self.prompts.question(self.encode(picture, exif=exif), question)
+        room = max(len(reply) for reply in replies)
+        self._check_length(len(shared) + len(rest) + room)
+        prefix = self._reader.read(shared, rest, room)
+        try:
+            return [
+                score_ids(self._backbone, self._text_head, prefix, reply, self._stop)
+                for reply in replies
+            ]
+        finally:
+            self._reader.keep(shared + rest, prefix.cache)
+
     def caption(self, picture: ImageSource, **settings: Any) -> str:
         """Describe a picture; takes the arguments of ``stream_caption``."""
         return "".join(step.text for step in self.stream_caption(picture, **settings)).strip()
@@ -269,14 +309,13 @@ class Liquid:
             prefix = self._reader.read(shared, rest, room)
             complete = self.prompts.decoder()
             written: list[int] = []
-            stop = {*self.config.eos_ids, self.config.special.get("end_of_turn", -1)}
             try:
                 ids = generate_ids(
                     self._backbone,
                     self._text_head,
                     prefix,
                     max_tokens=room,
-                    stop=stop,
+                    stop=self._stop,
                     temperature=temperature,
                     top_k=top_k,
                     top_p=top_p,

@@ -101,6 +101,10 @@ class Prompts:
     def _reply_start(self) -> list[int]:
         return [*self._turn("start_of_turn"), *self._text("model\n")]
 
+    def reply(self, text: str) -> list[int]:
+        """The ids of an answer, behind ``question`` or ``chat``."""
+        return self._text(_required(text, "answer"))
+
     def chat(
         self,
         messages: Sequence[Mapping[str, str]],

@@ -109,3 +109,19 @@ def generate_ids(
         yield value
         if following is not None:
             token = following
+
+
+def score_ids(
+    backbone: Backbone, head: Head, prefix: Prefix, ids: Sequence[int], stop: Collection[int]
+) -> float:
+    """Log-probability of ids behind a prefix and of any ``stop`` id after them.
+
+    The prefix's cache is left as it was, so that other ids can be scored behind it.
+    """
+    start = prefix.cache.offset
+    hidden = backbone(mx.array([list(ids)]), prefix.cache)
+    prefix.cache.offset = start
+    logits = head(mx.concatenate([prefix.hidden, hidden], axis=1))[0]
+    logs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+    written = mx.take_along_axis(logs[:-1], mx.array(list(ids))[:, None], axis=-1)
+    return (written.sum() + mx.logsumexp(logs[-1, mx.array(sorted(stop))])).item()
