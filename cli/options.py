@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -15,8 +15,19 @@ Model = Annotated[
         help="A converted folder, a Hugging Face repo id, or demo.",
     ),
 ]
+ModelOrPicture = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        envvar="LIQUID_MODEL",
+        help="A converted folder, a Hugging Face repo id, or demo.",
+        show_default="demo",
+    ),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 Dtype = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
@@ -34,9 +45,7 @@ TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the K like
 TopP = Annotated[
     float, typer.Option("--top-p", metavar="P", help="Only the likeliest that make up P.")
 ]
-Seed = Annotated[
-    Optional[int], typer.Option("--seed", metavar="N", help="For a temperature above 0.")
-]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For a temperature above 0.")]
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Do not turn phone photos upright (the reference).")
 ]

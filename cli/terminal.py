@@ -79,7 +79,7 @@ class Status:
 
     def progress(self, title: str, done: int, total: int, unit: str = "tokens") -> None:
         """Show how far a task is, how fast, and how long it will still take."""
-        if not self._live or time.perf_counter() - self._shown < REFRESH and done < total:
+        if not self._live or (time.perf_counter() - self._shown < REFRESH and done < total):
             return
         self._shown = time.perf_counter()
         speed = done / max(self.seconds, 1e-9)
