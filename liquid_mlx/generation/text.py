@@ -124,4 +124,5 @@ def score_ids(
     logits = head(mx.concatenate([prefix.hidden, hidden], axis=1))[0]
     logs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     written = mx.take_along_axis(logs[:-1], mx.array(list(ids))[:, None], axis=-1)
-    return (written.sum() + mx.logsumexp(logs[-1, mx.array(sorted(stop))])).item()
+    end = mx.logsumexp(logs[-1, mx.array(sorted(stop))])
+    return float((written.sum() + end).item())
