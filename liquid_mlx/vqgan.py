@@ -7,12 +7,16 @@ Activations are [B, H, W, C] float32 throughout.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
 from liquid_mlx.config import VQGANConfig
+from liquid_mlx.convolution import conv1x1, conv3x3, downsample3x3
+from liquid_mlx.kernels import group_norm_silu
 
 GROUPS = 32
 EPS = 1e-6
@@ -38,7 +42,7 @@ def to_mlx_layout(name: str, array: np.ndarray) -> np.ndarray:
 
 
 class Conv(nn.Module):
-    """A square convolution that keeps the size (stride 1)."""
+    """A 3x3 or 1x1 convolution that keeps the size."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3) -> None:
         super().__init__()
@@ -46,9 +50,8 @@ class Conv(nn.Module):
         self.bias = mx.zeros((outputs,))
 
     def __call__(self, x: mx.array) -> mx.array:
-        if self.weight.shape[1] == 1:
-            return mx.addmm(self.bias, x, self.weight.reshape(-1, x.shape[-1]).T)
-        return mx.conv2d(x, self.weight, padding=1) + self.bias
+        convolve = conv1x1 if self.weight.shape[1] == 1 else conv3x3
+        return convolve(x, self.weight, self.bias)
 
 
 class Norm(nn.Module):
@@ -60,13 +63,7 @@ class Norm(nn.Module):
         self.bias = mx.zeros((channels,))
 
     def __call__(self, x: mx.array, silu: bool = True) -> mx.array:
-        batch, *sides, channels = x.shape
-        groups = x.reshape(batch, -1, GROUPS, channels // GROUPS)
-        mean = groups.mean(axis=(1, 3), keepdims=True)
-        variance = groups.var(axis=(1, 3), keepdims=True)
-        x = ((groups - mean) * mx.rsqrt(variance + EPS)).reshape(batch, *sides, channels)
-        x = x * self.weight + self.bias
-        return nn.silu(x) if silu else x
+        return group_norm_silu(x, self.weight, self.bias, GROUPS, EPS, silu=silu)
 
 
 class ResBlock(nn.Module):
@@ -114,8 +111,7 @@ class Resample(nn.Module):
 
 class Downsample(Resample):
     def __call__(self, x: mx.array) -> mx.array:
-        x = mx.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])  # right and bottom only
-        return mx.conv2d(x, self.conv.weight, stride=2) + self.conv.bias
+        return downsample3x3(x, self.conv.weight, self.conv.bias)
 
 
 class Upsample(Resample):
@@ -166,7 +162,7 @@ class Encoder(nn.Module):
         widths = [config.ch * m for m in (1, *config.ch_mult)]
         self.conv_in = Conv(config.in_channels, config.ch)
         self.down = []
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             level = Level(inputs, outputs, config.num_res_blocks, _attends(config, i))
             if i < len(config.ch_mult) - 1:
                 level.downsample = Downsample(outputs)
