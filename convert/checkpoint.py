@@ -12,6 +12,7 @@ from liquid_mlx.convert.stored import Stored
 from liquid_mlx.convert.torch_file import open_torch
 from liquid_mlx.errors import CheckpointError
 
+VQGAN = ("vqgan.yaml", "vqgan.ckpt")
 MAX_YAML = 1 << 20
 
 _FORMS: list[tuple[str, Callable[[Path], dict[str, Stored]]]] = [
@@ -59,8 +60,10 @@ def _open_shards(index: Path, opener: Callable[[Path], dict[str, Stored]]) -> di
     return tensors
 
 
-def find_vqgan(folder: Path, vqgan: Path | None) -> Path:
+def find_vqgan(folder: Path, vqgan: Path | None, declared: bool = False) -> Path:
     """The folder with ``vqgan.yaml`` and ``vqgan.ckpt``: the one given, or near the checkpoint.
+
+    ``declared`` is content with the first of the two.
 
     Raises:
         CheckpointError: there is none.
@@ -70,7 +73,7 @@ def find_vqgan(folder: Path, vqgan: Path | None) -> Path:
         vqgan = vqgan if vqgan.is_dir() else vqgan.parent
         places = [vqgan, vqgan / "chameleon"]
     for place in places:
-        if (place / "vqgan.yaml").is_file() and (place / "vqgan.ckpt").is_file():
+        if all((place / name).is_file() for name in (VQGAN[:1] if declared else VQGAN)):
             return place
     raise CheckpointError(
         f"There is no vqgan.yaml with vqgan.ckpt in {' or '.join(map(str, places))}: "

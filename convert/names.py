@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 from liquid_mlx.config import BackboneConfig, VQGANConfig
 from liquid_mlx.convert.stored import FLOATS, Rows
@@ -60,7 +61,7 @@ def check_backbone(tensors: Mapping[str, Rows], config: BackboneConfig) -> Shape
         )
     expected = backbone_shapes(config)
     ignored = {HEAD} | {name for name in tensors if name.endswith("rotary_emb.inv_freq")}
-    _compare("checkpoint", expected, tensors, ignored)
+    compare("checkpoint", expected, tensors, ignored)
     return expected
 
 
@@ -78,13 +79,13 @@ def check_vqgan(tensors: Mapping[str, Rows], config: VQGANConfig) -> Shapes:
         expected = expected_shapes(config)
     except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError):
         raise CheckpointError("vqgan.yaml holds sizes that no image tokenizer has.") from None
-    torch = {name: _torch_shape(name, shape) for name, shape in expected.items()}
+    torch = {name: torch_shape(name, shape) for name, shape in expected.items()}
     ignored = {name for name in tensors if name.startswith("loss.")}
-    _compare("vqgan.ckpt", torch, tensors, ignored)
+    compare("vqgan.ckpt", torch, tensors, ignored)
     return expected
 
 
-def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape in ``vqgan.ckpt`` of a tensor that has ``shape`` here."""
     if name.endswith(".weight") and len(shape) == 4:
         outputs, height, width, inputs = shape
@@ -92,7 +93,13 @@ def _torch_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape
 
 
-def _compare(what: str, expected: Shapes, tensors: Mapping[str, Rows], ignored: set[str]) -> None:
+def compare(
+    what: str,
+    expected: Shapes,
+    tensors: Mapping[str, Rows],
+    ignored: AbstractSet[str] = frozenset(),
+) -> None:
+    """Raise CheckpointError unless names and shapes are the expected ones and all are floats."""
     missing = sorted(expected.keys() - tensors.keys())
     extra = sorted(tensors.keys() - expected.keys() - ignored)
     if missing or extra:

@@ -10,14 +10,12 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.convert.safetensors import Spec
-from liquid_mlx.convert.stored import Rows, itemsize
+from liquid_mlx.convert.stored import MLX, Rows
 from liquid_mlx.linear import Quantization
 from liquid_mlx.vqgan import to_mlx_layout
 
 # Elements converted at once. MLX's CPU code for the fp4 modes needs 45 bytes for each of them.
 BLOCK = 1 << 22
-
-DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,6 @@ class Part:
     @property
     def parameters(self) -> int:
         return prod(self.source.shape)
-
-    @property
-    def source_bytes(self) -> int:
-        return self.parameters * itemsize(self.source.dtype)
 
     @property
     def specs(self) -> list[Spec]:
@@ -70,8 +64,8 @@ class Part:
         step = max(1, BLOCK // width)
         for start in range(0, height, step):
             stop = min(start + step, height)
-            rows = self.source.rows(start, stop).astype(DTYPES[self.dtype])
-            yield (stop - start) * width * itemsize(self.source.dtype), self.pack(rows)
+            rows = self.source.rows(start, stop).astype(MLX[self.dtype])
+            yield self.source.nbytes * (stop - start) // height, self.pack(rows)
 
     def pack(self, rows: mx.array) -> list[mx.array]:
         """Rows as they are written: as they are, or packed with scales (and biases)."""
@@ -95,4 +89,4 @@ class ConvPart(Part):
         self.source.check()
         rows = self.source.rows(0, self.source.shape[0]).astype(mx.float32)
         layout = mx.array(to_mlx_layout(self.name, np.array(rows)))
-        yield self.source_bytes, [layout.astype(DTYPES[self.dtype])]
+        yield self.source.nbytes, [layout.astype(MLX[self.dtype])]

@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liquid_mlx.config import (
-    BackboneConfig,
-    LiquidConfig,
-    Size,
-    VQGANConfig,
-    read_json,
-    recommended_from,
-)
-from liquid_mlx.convert.checkpoint import find_vqgan, open_weights, read_vqgan_config
-from liquid_mlx.convert.names import EMBEDDING, check_backbone, check_vqgan
+from liquid_mlx.config import LiquidConfig, Size, read_json, recommended_from
+from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
+from liquid_mlx.convert.origin import Origin
 from liquid_mlx.convert.parts import ConvPart, Part
 from liquid_mlx.convert.recipe import Recipe
-from liquid_mlx.convert.stored import Rows, Stored
 from liquid_mlx.convert.tokens import end_ids, read_tokenizer
-from liquid_mlx.convert.torch_file import open_torch
-from liquid_mlx.errors import CheckpointError
+from liquid_mlx.errors import SettingsError
 from liquid_mlx.linear import Quantization
+from liquid_mlx.vqgan import expected_shapes
 
 SHARD_BYTES = 5 << 30
 
@@ -47,14 +39,15 @@ _DROPPED = (
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before the first weight is read; ``liquid_mlx.convert`` carries it out."""
+    """All that is known before the first weight is read; ``write_folder`` carries it out."""
 
-    folder: Path
+    origin: Origin
     parts: Sequence[Part]
     vqgan_parts: Sequence[Part]
     config: LiquidConfig
     config_json: Mapping[str, Any]
     copied: Sequence[Path]
+    notes: Sequence[str]
 
     @property
     def shards(self) -> list[list[Part]]:
@@ -86,53 +79,60 @@ class Plan:
     @property
     def source_bytes(self) -> int:
         """Bytes of all weights that will be read."""
-        return sum(part.source_bytes for part in (*self.parts, *self.vqgan_parts))
+        return sum(part.source.nbytes for part in (*self.parts, *self.vqgan_parts))
 
 
 def make_plan(
-    folder: Path,
+    origin: Origin,
     recipe: Recipe,
     *,
-    vqgan: Path | None = None,
-    vqgan_dtype: str = "float32",
-    sizes: Sequence[Size] | None = None,
+    dequantize: bool = False,
+    vqgan_dtype: str | None = None,
+    sizes: Sequence[Size] = (),
     source: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """Check a PyTorch checkpoint and plan its conversion.
+    """Work out what becomes of every part.
+
+    Args:
+        origin: what is converted.
+        recipe: dtype and quantization.
+        dequantize: undo the quantization of an already converted folder.
+        vqgan_dtype: of the image tokenizer; None: float32, or as it is in a converted folder.
+        sizes: pictures the model draws, the default first; none: the source's own, else one
+            square of the image tokenizer's resolution.
+        source: where the model comes from, for config.json and the model card.
 
     Raises:
-        CheckpointError: something is missing, damaged, or does not belong together.
+        CheckpointError: the tokenizer is missing or does not go with the model.
+        SettingsError: what is asked for does not go with the source.
     """
-    if not folder.is_dir():
-        raise CheckpointError(f"There is no folder {folder}.")
-    values = read_json(folder / "config.json")
-    backbone = BackboneConfig.from_dict(values)
-    tensors = open_weights(folder)
-    check_backbone(tensors, backbone)
-    place = find_vqgan(folder, vqgan)
-    vqgan_config = read_vqgan_config(place / "vqgan.yaml")
-    vqgan_tensors = open_torch(place / "vqgan.ckpt")
-    check_vqgan(vqgan_tensors, vqgan_config)
-    dtype = recipe.dtype or tensors[EMBEDDING].dtype
-    config = _liquid_config(folder, values, backbone, vqgan_config, sizes, source or {}, dtype)
-    parts = _parts(tensors, backbone, recipe, dtype)
+    quantized = origin.converted is not None and origin.converted.quantization is not None
+    if dequantize and (recipe.quantization or not quantized):
+        why = "goes without --quantize" if recipe.quantization else "needs a quantized folder"
+        raise SettingsError(f"--dequantize {why}.")
+    if quantized and not dequantize:
+        raise SettingsError(
+            f"{origin.folder} is quantized already: start from the checkpoint, or --dequantize it."
+        )
+    dtype = recipe.dtype or origin.tensors[EMBEDDING].dtype
+    parts = _parts(origin, recipe, dtype)
+    config = _liquid_config(origin, sizes, source, dtype)
     return Plan(
-        folder=folder,
+        origin=origin,
         parts=parts,
-        vqgan_parts=_vqgan_parts(vqgan_tensors, vqgan_config, vqgan_dtype),
+        vqgan_parts=_vqgan_parts(origin, vqgan_dtype),
         config=config,
-        config_json=written_config(values, config, parts, recipe),
-        copied=[folder / name for name in COPIED if (folder / name).is_file()],
+        config_json=written_config(origin.values, config, parts, recipe),
+        copied=[origin.folder / name for name in COPIED if (origin.folder / name).is_file()],
+        notes=[*origin.notes, *_notes(origin, recipe, parts)],
     )
 
 
-def _parts(
-    tensors: Mapping[str, Rows], backbone: BackboneConfig, recipe: Recipe, dtype: str
-) -> list[Part]:
-    layers = backbone.num_hidden_layers
+def _parts(origin: Origin, recipe: Recipe, dtype: str) -> list[Part]:
+    layers = origin.backbone.num_hidden_layers
     parts = []
-    for name in check_backbone(tensors, backbone):
-        source = tensors[name]
+    for name in backbone_shapes(origin.backbone):
+        source = origin.tensors[name]
         form = None
         if len(source.shape) == 2:
             form = recipe.form(name.removesuffix(".weight"), source.shape[1], layers)
@@ -140,34 +140,59 @@ def _parts(
     return parts
 
 
-def _vqgan_parts(tensors: Mapping[str, Stored], config: VQGANConfig, dtype: str) -> list[Part]:
-    expected = check_vqgan(tensors, config)
-    return [ConvPart(name, tensors[name], dtype) for name in expected]
+def _vqgan_parts(origin: Origin, dtype: str | None) -> list[Part]:
+    kind = Part if origin.converted else ConvPart
+    tensors = origin.vqgan_tensors
+    return [
+        kind(name, tensors[name], dtype or (tensors[name].dtype if origin.converted else "float32"))
+        for name in expected_shapes(origin.vqgan)
+    ]
+
+
+def _notes(origin: Origin, recipe: Recipe, parts: Sequence[Part]) -> list[str]:
+    """What the user should know about this conversion."""
+    notes = []
+    kept = [
+        part.path
+        for part in parts
+        if len(part.source.shape) == 2 and recipe.quantization and not part.form
+    ]
+    if kept and recipe.embed_bits != 16:
+        notes.append(
+            f"{len(kept)} matrices are kept as they are, because their width is no multiple of "
+            f"the group size: {', '.join(kept[:3])}{', ...' if len(kept) > 3 else ''}."
+        )
+    if origin.backbone.model_type == "gemma":
+        notes.append(
+            "mlx-lm computes Gemma's GELU exactly, Liquid was trained with the tanh "
+            "approximation: logits there differ by about 0.001, and more in deep models."
+        )
+        if not origin.backbone.tie_word_embeddings:
+            notes.append("mlx-lm has no Gemma with a head of its own: it cannot open this model.")
+    return notes
 
 
 def _liquid_config(
-    folder: Path,
-    values: Mapping[str, Any],
-    backbone: BackboneConfig,
-    vqgan: VQGANConfig,
-    sizes: Sequence[Size] | None,
-    source: Mapping[str, Any],
-    dtype: str,
+    origin: Origin, sizes: Sequence[Size], source: Mapping[str, Any] | None, dtype: str
 ) -> LiquidConfig:
-    offset, special = read_tokenizer(folder)
-    path = folder / "generation_config.json"
+    if origin.converted:
+        known = origin.converted
+        return replace(known, sizes=tuple(sizes) or known.sizes, dtype=dtype, quantization=None)
+    offset, special = read_tokenizer(origin.folder)
+    path = origin.folder / "generation_config.json"
     generation = read_json(path) if path.is_file() else {}
-    hints = _mapping(values.get("liquid"))
-    sizes = sizes or [Size.parse(str(size)) for size in hints.get("sizes", ())]
+    hints = _mapping(origin.values.get("liquid"))
+    square = Size(origin.vqgan.resolution, origin.vqgan.resolution)
+    hinted = [Size.parse(str(size)) for size in hints.get("sizes", ())]
     return LiquidConfig(
-        backbone=backbone,
-        vqgan=vqgan,
+        backbone=origin.backbone,
+        vqgan=origin.vqgan,
         image_offset=offset,
         special=special,
-        sizes=tuple(sizes or [Size(vqgan.resolution, vqgan.resolution)]),
-        eos_ids=end_ids(values, generation),
+        sizes=tuple(sizes or hinted or [square]),
+        eos_ids=end_ids(origin.values, generation),
         recommended=recommended_from(_mapping(hints.get("recommended"))),
-        source=source,
+        source=source or {},
         dtype=dtype,
     )
 

@@ -77,6 +77,7 @@ def make_recipe(
     q_mode: str = "affine",
     quant_predicate: str | None = None,
     embed_bits: int = 8,
+    vqgan_dtype: str | None = None,
 ) -> Recipe:
     """A recipe from options named as in ``mlx_lm.convert``.
 
@@ -84,6 +85,7 @@ def make_recipe(
         SettingsError: an option is unknown, or does not go with another one.
     """
     _choice("dtype", dtype, (None, *FLOATS))
+    _choice("vqgan_dtype", vqgan_dtype, (None, "float32", "float16"))
     _choice("q_mode", q_mode, tuple(MODES))
     bits, sizes = MODES[q_mode]
     _choice(f"q_bits of {q_mode}", q_bits, (None, *sorted(bits)))

@@ -24,6 +24,7 @@ NUMPY: dict[str, Any] = {
     "int64": np.int64,
     "int32": np.int32,
 }
+MLX = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 FLOATS = ("float32", "float16", "bfloat16")
 
 
@@ -40,6 +41,11 @@ class Rows(Protocol):
 
     @property
     def dtype(self) -> str: ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in its files."""
+        ...
 
     @property
     def files(self) -> frozenset[Path]:
@@ -70,6 +76,10 @@ class Stored:
     offset: int
     strides: tuple[int, ...] | None = None
     storage: tuple[int, int, int] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * itemsize(self.dtype)
 
     @property
     def files(self) -> frozenset[Path]:

@@ -43,8 +43,8 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
-def check_target(target: Path, needed: int) -> None:
-    """Make sure that ``target`` can be made.
+def check_target(target: Path, needed: int = 0) -> None:
+    """Make sure that ``target`` can be made, and that ``needed`` bytes fit.
 
     Raises:
         CheckpointError: it exists, its folder does not or cannot be written, or has no room.
@@ -62,6 +62,27 @@ def check_target(target: Path, needed: int) -> None:
             f"The converted model needs {needed / 1e9:.1f} GB, but {parent} has "
             f"{free / 1e9:.1f} GB left: free some, or choose another --mlx-path."
         )
+
+
+def stamps(plan: Plan) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file that a plan reads."""
+    files = {path for part in (*plan.parts, *plan.vqgan_parts) for path in part.source.files}
+    return {path: _stamp(path) for path in files | set(plan.copied)}
+
+
+def check_unchanged(before: Mapping[Path, tuple[int, int]]) -> None:
+    """Raise CheckpointError if a file has changed since ``stamps``."""
+    for path, stamp in before.items():
+        if _stamp(path) != stamp:
+            raise CheckpointError(f"{path} was changed during the conversion: start again.")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager

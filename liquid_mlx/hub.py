@@ -27,7 +27,7 @@ def resolve(model: str | Path, revision: str | None = None) -> Path:
         return Path(__file__).parent / "demo"
     if folder.is_dir():
         return folder
-    if not _REPO_ID.fullmatch(name) or name.startswith("."):
+    if not is_repo_id(name):
         raise HubError(
             f"There is no model folder {name!r}. Give a converted folder, a Hugging Face repo id "
             f"(owner/name), or {DEMO!r} for the bundled model."
@@ -35,7 +35,14 @@ def resolve(model: str | Path, revision: str | None = None) -> Path:
     return download(name, FILES, revision)
 
 
-def download(repo_id: str, patterns: list[str], revision: str | None = None) -> Path:
+def is_repo_id(name: str) -> bool:
+    """Whether it reads like ``owner/name``."""
+    return _REPO_ID.fullmatch(name) is not None and not name.startswith(".")
+
+
+def download(
+    repo_id: str, patterns: list[str], revision: str | None = None, repo_type: str = "model"
+) -> Path:
     """The local folder of a repo's files that match ``patterns``; resumes what was cut short."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -48,7 +55,11 @@ def download(repo_id: str, patterns: list[str], revision: str | None = None) -> 
     )
 
     try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(
+                repo_id, repo_type=repo_type, revision=revision, allow_patterns=patterns
+            )
+        )
     except GatedRepoError:
         raise HubError(
             f"{repo_id} asks you to accept its terms: do so on its page at huggingface.co, then "

@@ -1,0 +1,150 @@
+"""Matrices that are worked out while they are read: unpacked ones, and ones with a LoRA merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from liquid_mlx.convert.stored import FLOATS, MLX, Rows, Stored, itemsize
+from liquid_mlx.errors import CheckpointError
+from liquid_mlx.linear import Quantization
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A quantized matrix, read as the floats that it stands for."""
+
+    weight: Stored
+    scales: Stored
+    biases: Stored | None
+    form: Quantization
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        rows, words = self.weight.shape
+        return rows, words * 32 // self.form.bits
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in (self.weight, self.scales, self.biases) if tensor)
+
+    @property
+    def files(self) -> frozenset[Path]:
+        return self.weight.files
+
+    def check(self) -> None:
+        """Safetensors files have no checksums."""
+
+    def rows(self, start: int, stop: int) -> mx.array:
+        return mx.dequantize(
+            self.weight.rows(start, stop),
+            self.scales.rows(start, stop),
+            self.biases.rows(start, stop) if self.biases else None,
+            group_size=self.form.group_size,
+            bits=self.form.bits,
+            mode=self.form.mode,
+        ).astype(MLX[self.dtype])
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A matrix plus ``scale * b @ a``: b [rows, r], a [r, columns], added in float32."""
+
+    base: Rows
+    a: mx.array
+    b: mx.array
+    scale: float
+    adapter: Path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.base.dtype
+
+    @property
+    def nbytes(self) -> int:
+        return self.base.nbytes
+
+    @property
+    def files(self) -> frozenset[Path]:
+        return self.base.files | {self.adapter}
+
+    def check(self) -> None:
+        self.base.check()
+
+    def rows(self, start: int, stop: int) -> mx.array:
+        rows = self.base.rows(start, stop)
+        return (rows + self.scale * (self.b[start:stop] @ self.a)).astype(rows.dtype)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A tensor that is only known by its shape: enough to plan with."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    files: frozenset[Path] = frozenset()
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * itemsize(self.dtype)
+
+    def check(self) -> None:
+        raise AssertionError("a declared tensor has no bytes")
+
+    def rows(self, start: int, stop: int) -> mx.array:
+        raise AssertionError("a declared tensor has no bytes")
+
+
+def unpack(
+    tensors: Mapping[str, Stored], section: Mapping[str, Any], dtype: str
+) -> dict[str, Rows]:
+    """The tensors of a converted folder, quantized ones as the floats that they stand for.
+
+    ``section`` is ``quantization`` of its config.json, ``dtype`` what fp modes are read as.
+
+    Raises:
+        CheckpointError: the section is damaged, or does not fit the tensors.
+    """
+    rows: dict[str, Rows] = dict(tensors)
+    for name in tensors:
+        path = name.removesuffix(".scales")
+        if path == name:
+            continue
+        rows[f"{path}.weight"] = _packed(tensors, section, path, dtype)
+        for suffix in ("scales", "biases"):
+            rows.pop(f"{path}.{suffix}", None)
+    return rows
+
+
+def _packed(
+    tensors: Mapping[str, Stored], section: Mapping[str, Any], path: str, dtype: str
+) -> Packed:
+    try:
+        values = {**section, **(section.get(path) or {})}
+        form = Quantization(values["bits"], values["group_size"], values.get("mode", "affine"))
+        weight, scales = tensors[f"{path}.weight"], tensors[f"{path}.scales"]
+        biases = tensors[f"{path}.biases"] if form.mode == "affine" else None
+        packed = Packed(
+            weight, scales, biases, form, scales.dtype if scales.dtype in FLOATS else dtype
+        )
+        rows, width = packed.shape
+        sound = weight.dtype == "uint32" and scales.shape == (rows, width // form.group_size)
+        if not sound or (biases and (biases.shape, biases.dtype) != (scales.shape, scales.dtype)):
+            raise ValueError("shapes differ")
+        mx.eval(packed.rows(0, 1))
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, RuntimeError) as e:
+        raise CheckpointError(
+            f"{path[:100]} does not fit the `quantization` part of config.json ({e}): "
+            "convert the model again."
+        ) from None
+    return packed

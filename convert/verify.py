@@ -1,0 +1,177 @@
+"""Compare a written folder with its source: a forward pass, a decoded patch, errors by part.
+
+Both models are streamed through the same modules, a block of rows at a time, so that a checkpoint
+larger than memory can be compared. Products are NumPy's: its BLAS is fast on every platform.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.config import BackboneConfig, LiquidConfig
+from liquid_mlx.convert.describe import kind_of
+from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
+from liquid_mlx.convert.origin import Origin, open_origin
+from liquid_mlx.convert.parts import BLOCK, Part
+from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.stored import Rows
+from liquid_mlx.errors import CheckpointError
+from liquid_mlx.vqgan import VQGAN
+
+SAMPLED_ROWS = 32
+CODES = 6
+PATCH = 4
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a converted model is from its source.
+
+    ``errors`` is |written - source| / |source| by kind of part, over rows spread through each
+    matrix; ``cosine`` the lowest of the logits' cosines over a few positions, ``agreement`` the
+    share of positions with the same most likely id, ``pixels`` the largest difference of a decoded
+    patch on the scale 0 to 255.
+    """
+
+    errors: Mapping[str, float] = field(default_factory=dict)
+    cosine: float = 1.0
+    agreement: float = 1.0
+    pixels: float = 0.0
+
+
+def verify(plan: Plan, folder: Path) -> Verification:
+    """Open a converted folder strictly and compare it with what it was made from.
+
+    Raises:
+        CheckpointError: the folder does not open, or differs from its source by more than its
+            quantization explains.
+    """
+    written = open_origin(folder)
+    expected = replace(plan.config, quantization=plan.config_json.get("quantization"))
+    if written.converted != expected:
+        raise CheckpointError(f"{folder / 'config.json'} is not what was written.")
+    errors = _errors(plan.parts, written)
+    source = {part.name: part.source for part in plan.parts}
+    tokens = _tokens(plan.config)
+    before = _logits(plan.config.backbone, source, tokens)
+    after = _logits(plan.config.backbone, written.tensors, tokens)
+    cosines = (before * after).sum(-1) / np.sqrt((before**2).sum(-1) * (after**2).sum(-1))
+    found = Verification(
+        errors,
+        float(cosines.min()),
+        float((before.argmax(-1) == after.argmax(-1)).mean()),
+        _patch_difference(plan, written),
+    )
+    _judge(found, plan, folder)
+    return found
+
+
+def _judge(found: Verification, plan: Plan, folder: Path) -> None:
+    """Values that no quantization explains: unrelated matrices have an error of 1.4."""
+    strange = [kind for kind, error in found.errors.items() if not error < 1]
+    if strange or not math.isfinite(found.cosine) or not found.pixels < 128:
+        raise CheckpointError(
+            f"The written model differs from its source ({', '.join(strange) or 'outputs'}): is "
+            f"{folder.parent} on a sound disk?"
+        )
+
+
+def _errors(parts: Sequence[Part], written: Origin) -> dict[str, float]:
+    sums: dict[str, np.ndarray] = {}
+    for part in parts:
+        kinds = [(kind_of(part), 0, part.source.shape[0])]
+        if part.name == EMBEDDING:
+            offset = written.converted.image_offset if written.converted else 0
+            kinds = [("text rows", 0, offset), ("image rows", offset, part.source.shape[0])]
+        for kind, start, stop in kinds:
+            step = max(1, (stop - start) // SAMPLED_ROWS)
+            for row in range(start, stop, step) if len(part.source.shape) == 2 else (start,):
+                end = row + 1 if len(part.source.shape) == 2 else stop
+                a = _float32(part.source.rows(row, end))
+                b = _float32(written.tensors[part.name].rows(row, end))
+                pair = np.array([((a - b) ** 2).sum(), (a**2).sum()], np.float64)
+                sums[kind] = sums.get(kind, np.zeros(2)) + pair
+    return {kind: float(np.sqrt(off / max(size, 1e-30))) for kind, (off, size) in sums.items()}
+
+
+def _float32(array: mx.array) -> np.ndarray:
+    return np.asarray(array.astype(mx.float32))
+
+
+def _tokens(config: LiquidConfig) -> list[int]:
+    """The start of a picture: the unconditional prompt and a few codes."""
+    codes = np.linspace(0, config.vqgan.n_embed - 1, CODES).astype(int)
+    special = [config.special["unconditional"], config.special["boi"]]
+    return [*special, *(config.image_offset + int(code) for code in codes)]
+
+
+class _Streamed(nn.Module):
+    """A linear layer, an embedding or a head whose matrix stays in its file."""
+
+    def __init__(self, source: Rows):
+        super().__init__()
+        self._source = source
+
+    def __call__(self, x: mx.array) -> mx.array:
+        height, width = self._source.shape
+        columns = np.asarray(x.astype(mx.float32)).reshape(-1, width).T
+        product = np.empty((height, columns.shape[1]), np.float32)
+        step = max(1, BLOCK // width)
+        for start in range(0, height, step):
+            stop = min(start + step, height)
+            np.matmul(_float32(self._source.rows(start, stop)), columns, product[start:stop])
+        out = mx.array(product.T).reshape(*x.shape[:-1], height)
+        return out + self.bias if "bias" in self else out
+
+    def lookup(self, ids: mx.array) -> mx.array:
+        rows = [self._source.rows(i, i + 1) for i in np.asarray(ids).reshape(-1).tolist()]
+        return mx.concatenate(rows).astype(mx.float32).reshape(*ids.shape, -1)
+
+    def rows(self, start: int, stop: int) -> _Streamed:
+        """All rows: a head of a part of them is not needed here."""
+        assert (start, stop) == (0, self._source.shape[0])
+        return self
+
+
+def _logits(
+    config: BackboneConfig, tensors: Mapping[str, Rows], tokens: Sequence[int]
+) -> np.ndarray:
+    """Logits [T, vocabulary] of a model whose matrices stay in their files."""
+    backbone = Backbone(config)
+    for name, shape in backbone_shapes(config).items():
+        *path, owner, leaf = name.split(".")
+        parent: Any = backbone
+        for step in path:
+            parent = parent[int(step)] if step.isdigit() else parent[step]
+        if len(shape) == 2:
+            parent[owner] = _Streamed(tensors[name])
+        else:
+            parent[owner][leaf] = tensors[name].rows(0, shape[0]).astype(mx.float32)
+    cache = KVCache.empty(config, 1, len(tokens), mx.float32)
+    hidden = backbone(mx.array([tokens]), cache)
+    return np.asarray(backbone.head()(hidden)[0])
+
+
+def _patch_difference(plan: Plan, written: Origin) -> float:
+    """The largest difference of a patch of pixels decoded by the source's and the new weights."""
+    side = PATCH
+    codes = np.linspace(0, plan.config.vqgan.n_embed - 1, side * side).astype(np.int32)
+    grid = mx.array(codes.reshape(1, side, side))
+    patches = []
+    for tensors in (
+        {part.name: next(part.blocks())[1][0] for part in plan.vqgan_parts},
+        {name: t.rows(0, t.shape[0]) for name, t in written.vqgan_tensors.items()},
+    ):
+        vqgan = VQGAN(plan.config.vqgan)
+        vqgan.load_weights([(name, array.astype(mx.float32)) for name, array in tensors.items()])
+        patches.append(np.asarray(mx.clip(vqgan.decode(grid), -1, 1)))
+    return float(np.abs(patches[0] - patches[1]).max() * 127.5)
