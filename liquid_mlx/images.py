@@ -1,0 +1,251 @@
+"""Pictures from outside to arrays and back, and the settings inside our PNG files.
+
+Fitting and rounding follow the reference to the bit. Files are untrusted: only the formats listed
+here are opened, sizes are checked before anything is decoded, and whatever a damaged file makes
+Pillow raise becomes an `ImageError`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
+
+from liquid_mlx.errors import ImageError, SettingsError
+
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+Fit = Literal["pad", "crop"]
+
+# EPS is not among them: Pillow hands it to Ghostscript. HEIF works where a plugin brings it.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+MAX_PIXELS = 1 << 27  # decoded, half a gigabyte
+MAX_SIDE = 1 << 15
+PADDING = (122, 116, 104)
+STRIP = 1 << 24  # pixels of padded picture that exist at a time
+SETTINGS_KEY = "liquid"
+
+
+def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
+    """Open and decode a picture: a path, a file's bytes, or a PIL image (which stays as it is).
+
+    Args:
+        source: of an animation the first frame is taken.
+        exif: turn the picture upright as its EXIF orientation says; the reference ignores it.
+
+    Raises:
+        ImageError: it is missing, empty, damaged, too large, or not a picture.
+    """
+    if isinstance(source, Image.Image):
+        return _decode(source, "The picture", exif)
+    name = "The picture" if isinstance(source, bytes) else str(source)
+    with _open(source, name) as image:
+        return _decode(image, name, exif)
+
+
+def fit_image(image: Image.Image, resolution: int, fit: str = "pad") -> Image.Image:
+    """An RGB picture of `resolution` x `resolution`, by one of the reference's two ways.
+
+    "pad" drops transparency, pads to a square with grey and resizes, so all of the picture stays;
+    "crop" blends transparency over white, resizes the shorter side and takes the centre.
+
+    Raises:
+        ImageError: the picture is too long and narrow to be cropped.
+        SettingsError: `fit` is neither.
+    """
+    if fit == "pad":
+        return _pad(_rgb(image), resolution)
+    if fit == "crop":
+        return _crop(whiten(image), resolution)
+    raise SettingsError(f'A picture is fitted by "pad" or by "crop", not by {fit!r}.')
+
+
+def load_pixels(
+    source: ImageSource, resolution: int, *, fit: str = "pad", exif: bool = True
+) -> np.ndarray:
+    """`load_image` and `fit_image` in one: uint8 [resolution, resolution, 3]."""
+    return np.array(fit_image(load_image(source, exif), resolution, fit))
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+    """uint8 0..255 -> float32 -1..1, rounded once, from float64."""
+    return (pixels / 255 * 2 - 1).astype(np.float32)
+
+
+def to_uint8(pixels: np.ndarray) -> np.ndarray:
+    """float32, clamped to -1..1 -> uint8 0..255, truncated as the reference does."""
+    clamped = np.clip(pixels.astype(np.float32), -1, 1)
+    return ((clamped + 1) / 2 * 255).astype(np.uint8)
+
+
+def to_image(pixels: np.ndarray) -> Image.Image:
+    """float32 [H, W, 3] in -1..1 -> an RGB picture."""
+    return Image.fromarray(to_uint8(pixels))
+
+
+def whiten(image: Image.Image) -> Image.Image:
+    """RGB, with what is transparent blended over white."""
+    if image.mode == "RGB":
+        return image
+    image = _eight_bits(image)
+    rgba = np.array(image.convert("RGBA"))
+    if rgba[..., 3].min() == 255:
+        return image.convert("RGB")
+    alpha = rgba[..., 3:] / 255.0
+    return Image.fromarray(((1 - alpha) * 255 + alpha * rgba[..., :3]).astype(np.uint8))
+
+
+def save_png(
+    image: Image.Image, path: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+) -> None:
+    """Write a PNG, whole or not at all.
+
+    Args:
+        image: any mode that PNG knows.
+        path: replaced if it exists.
+        settings: kept inside for `read_settings`, as JSON, and as `parameters` for people.
+
+    Raises:
+        ImageError: the folder is missing or cannot be written, or the name promises another format.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in ("", ".png"):
+        raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
+    beside = path.with_name(f".{secrets.token_hex(8)}.png")
+    try:
+        image.save(beside, "PNG", pnginfo=_text_chunks(settings) if settings else None)
+        os.replace(beside, path)
+    except OSError as error:
+        raise ImageError(f"{path} cannot be written ({error.strerror or error}).") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The settings inside a PNG that `save_png` wrote.
+
+    Raises:
+        ImageError: it cannot be read, or carries no settings.
+    """
+    with _open(path, str(path)) as image:
+        text = image.info.get(SETTINGS_KEY, "")
+    try:
+        settings = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise ImageError(f"{path} carries no settings of liquid-mlx.")
+    return settings
+
+
+@contextmanager
+def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
+    """A picture of which nothing but the header is read yet."""
+    Image.init()
+    formats = [f for f in FORMATS if f in Image.OPEN]
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            if not file.read(1):
+                raise ImageError(f"{name} is empty.")
+            file.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow's own limit warns; ours raises
+                image = Image.open(file, formats=formats)
+            yield image
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"{name} does not exist.") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{name} has too many pixels: make it smaller first.") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name} is not a picture that can be read: try PNG or JPEG.") from None
+    except Exception as error:  # a damaged file can make Pillow's plugins raise anything
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"{name} cannot be read ({reason.rstrip('.')}).") from None
+
+
+def _decode(image: Image.Image, name: str, exif: bool) -> Image.Image:
+    _check_size(image, name)
+    image.load()
+    if not exif:
+        return image.copy()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a picture with damaged EXIF is still a picture
+        return image.copy()
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if not width or not height:
+        raise ImageError(f"{name} has no pixels.")
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+        raise ImageError(
+            f"{name} has {width} x {height} pixels: the limit is {MAX_PIXELS >> 20} million, "
+            f"and {MAX_SIDE} a side. Make it smaller first."
+        )
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits to 8; Pillow's own conversion would clip nearly all of it to white."""
+    if image.mode.startswith("I"):
+        values = np.array(image)
+        return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    return _eight_bits(image).convert("RGB")
+
+
+def _pad(image: Image.Image, resolution: int) -> Image.Image:
+    """Pad to a square and resize, without ever holding the whole square.
+
+    Pillow resizes rows first, each by itself, then columns. So do the rows strip by strip; those
+    above and below the picture stay the padding's colour.
+    """
+    width, height = image.size
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    narrow = Image.new("RGB", (resolution, side), PADDING)
+    step = max(1, STRIP // side)
+    for start in range(0, height, step):
+        rows = min(step, height - start)
+        strip = Image.new("RGB", (side, rows), PADDING)
+        strip.paste(image.crop((0, start, width, start + rows)), (left, 0))
+        resized = strip.resize((resolution, rows), Image.Resampling.LANCZOS)
+        narrow.paste(resized, (0, top + start))
+    return narrow.resize((resolution, resolution), Image.Resampling.LANCZOS)
+
+
+def _crop(image: Image.Image, resolution: int) -> Image.Image:
+    scale = resolution / min(image.size)
+    width, height = round(scale * image.width), round(scale * image.height)
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"A picture of {image.width} x {image.height} pixels is too long and narrow to be "
+            'cropped: fit it with "pad".'
+        )
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (width - resolution) // 2, (height - resolution) // 2
+    return image.crop((left, top, left + resolution, top + resolution))
+
+
+def _text_chunks(settings: Mapping[str, Any]) -> PngInfo:
+    """International text (UTF-8), which exiftool and picture browsers show."""
+    rest = ", ".join(f"{key}: {value}" for key, value in settings.items() if key != "prompt")
+    people = f"{settings.get('prompt', '')}\n{rest}".replace("\0", " ")
+    info = PngInfo()
+    info.add_itxt("parameters", people.encode("utf-8", "replace").decode("utf-8"))
+    info.add_itxt(SETTINGS_KEY, json.dumps(dict(settings)))
+    return info
