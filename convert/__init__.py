@@ -1,8 +1,8 @@
 """PyTorch checkpoint -> converted folder, in constant memory and without torch."""
 
-from liquid_mlx.convert.pipeline import Conversion, convert, plan
+from liquid_mlx.convert.describe import Verification
+from liquid_mlx.convert.pipeline import Conversion, Options, convert, plan
 from liquid_mlx.convert.plan import Plan
-from liquid_mlx.convert.verify import Verification
 from liquid_mlx.convert.write import Progress
 
-__all__ = ["Conversion", "Plan", "Progress", "Verification", "convert", "plan"]
+__all__ = ["Conversion", "Options", "Plan", "Progress", "Verification", "convert", "plan"]

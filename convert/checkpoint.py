@@ -83,7 +83,7 @@ def find_vqgan(folder: Path, vqgan: Path | None, declared: bool = False) -> Path
 
 def read_vqgan_config(path: Path) -> VQGANConfig:
     """Read ``vqgan.yaml``; raises CheckpointError if it does not describe an image tokenizer."""
-    import yaml  # type: ignore[import-untyped]
+    import yaml
 
     try:
         text = path.read_bytes()[: MAX_YAML + 1]

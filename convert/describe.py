@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from liquid_mlx.convert.estimate import estimate
 from liquid_mlx.convert.parts import Part
 from liquid_mlx.convert.plan import Plan
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a converted model is from its source.
+
+    ``errors`` is |written - source| / |source| by kind of part, over rows spread through each
+    matrix; ``cosine`` the lowest of the logits' cosines over a few positions, ``agreement`` the
+    share of positions with the same most likely id, ``pixels`` the largest difference of a decoded
+    patch on the scale 0 to 255.
+    """
+
+    errors: Mapping[str, float] = field(default_factory=dict)
+    cosine: float = 1.0
+    agreement: float = 1.0
+    pixels: float = 0.0
+
 
 KINDS = {
     "embed_tokens": "embedding",
@@ -64,6 +82,16 @@ def plan_lines(plan: Plan) -> list[str]:
         f"To draw one picture: about {gigabytes(memory.total)} of memory (estimated), "
         + (f"a Mac with {mac} GB or more" if mac else "more than any Mac has"),
         *(f"Note: {note}" for note in plan.notes),
+    ]
+
+
+def verification_lines(found: Verification) -> list[str]:
+    """The comparison with the source as lines of text."""
+    errors = ", ".join(f"{kind} {error:.2%}" for kind, error in found.errors.items() if error)
+    return [
+        f"Compared with the source: logits' cosine {found.cosine:.5f} or more, same first choice "
+        f"at {found.agreement:.0%} of positions, pixels within {found.pixels:.2g} of 255",
+        f"Relative error of weights: {errors or 'none'}",
     ]
 
 

@@ -76,12 +76,10 @@ def _checkpoint(
 ) -> Origin:
     backbone = BackboneConfig.from_dict(values)
     tensors: Mapping[str, Rows]
-    try:
-        tensors = open_weights(folder)
-    except CheckpointError:
-        if not declared:
-            raise
+    if declared and not (any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))):
         tensors = _declared(backbone, values)
+    else:
+        tensors = open_weights(folder)
     check_backbone(tensors, backbone)
     place = find_vqgan(folder, vqgan, declared)
     config = read_vqgan_config(place / "vqgan.yaml")

@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from liquid_mlx.config import Size
 from liquid_mlx.convert.card import write_card
-from liquid_mlx.convert.describe import plan_to_dict
+from liquid_mlx.convert.describe import Verification, plan_to_dict
 from liquid_mlx.convert.origin import open_origin
 from liquid_mlx.convert.plan import Plan, make_plan
 from liquid_mlx.convert.recipe import make_recipe
 from liquid_mlx.convert.source import find_source
 from liquid_mlx.convert.upload import check_upload, upload
-from liquid_mlx.convert.verify import Verification, verify
+from liquid_mlx.convert.verify import verify
 from liquid_mlx.convert.write import (
     Progress,
     check_target,
@@ -27,6 +27,9 @@ from liquid_mlx.convert.write import (
     whole_or_nothing,
     write_folder,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,25 @@ def plan(
 ) -> Plan:
     """What ``convert`` would do with the same options. Reads headers and configuration only.
 
-    With ``weights`` False the weights need not even be there: of a repo on the Hub only the small
-    files are downloaded.
+    Names of options are those of ``mlx_lm.convert``, where it has them.
+
+    Args:
+        hf_path: a folder with a PyTorch checkpoint, a converted folder, or a repo id.
+        vqgan: the folder of ``vqgan.yaml`` and ``vqgan.ckpt``; None looks near the checkpoint.
+        revision: of a repo: a branch, tag or commit.
+        dtype: float32, float16 or bfloat16 for what is not quantized; None keeps the source's.
+        quantize: quantize with ``q_mode`` (affine, mxfp4, mxfp8 or nvfp4), ``q_bits`` and
+            ``q_group_size``, or by mlx-lm's mixed recipe ``quant_predicate``.
+        embed_bits: of the embedding and an untied head, where the codes' rows are; 16 keeps them.
+        dequantize: undo the quantization of a converted folder.
+        vqgan_dtype: of the image tokenizer; None is float32.
+        sizes: pictures that the model was trained to draw ("512x512"), the default first.
+        adapter: the folder of a LoRA adapter in PEFT's layout, to be merged.
+        weights: False is content without the weights' files; of a repo on the Hub then only the
+            small files are downloaded.
+
+    Raises:
+        LiquidError: an input is missing or damaged, or an option is wrong.
     """
     recipe = make_recipe(
         dtype=dtype,
@@ -100,50 +120,46 @@ def plan(
     )
 
 
+class Options(TypedDict, total=False):
+    """The options of ``plan``, which ``convert`` passes on."""
+
+    vqgan: str | Path | None
+    revision: str | None
+    dtype: str | None
+    quantize: bool
+    q_bits: int | None
+    q_group_size: int | None
+    q_mode: str
+    quant_predicate: str | None
+    embed_bits: int
+    dequantize: bool
+    vqgan_dtype: str | None
+    sizes: Sequence[Size | str]
+    adapter: str | Path | None
+
+
 def convert(
     hf_path: str | Path,
     mlx_path: str | Path = "mlx_model",
     *,
-    vqgan: str | Path | None = None,
-    revision: str | None = None,
-    dtype: str | None = None,
-    quantize: bool = False,
-    q_bits: int | None = None,
-    q_group_size: int | None = None,
-    q_mode: str = "affine",
-    quant_predicate: str | None = None,
-    embed_bits: int = 8,
-    dequantize: bool = False,
-    vqgan_dtype: str | None = None,
-    sizes: Sequence[Size | str] = (),
-    adapter: str | Path | None = None,
     verify_result: bool = True,
     upload_repo: str | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **options: Unpack[Options],
 ) -> Conversion:
     """Convert a Liquid checkpoint to a folder that liquid-mlx and mlx-lm open.
 
-    Memory does not grow with the checkpoint. The folder appears whole or not at all. Names of
-    options are those of ``mlx_lm.convert``, where it has them.
+    Memory does not grow with the checkpoint. The folder appears whole or not at all.
 
     Args:
         hf_path: a folder with a PyTorch checkpoint, a converted folder, or a repo id.
         mlx_path: the folder to make.
-        vqgan: the folder of ``vqgan.yaml`` and ``vqgan.ckpt``; None looks near the checkpoint.
-        revision: of a repo: a branch, tag or commit.
-        dtype: float32, float16 or bfloat16 for what is not quantized; None keeps the source's.
-        quantize: quantize with ``q_mode`` (affine, mxfp4, mxfp8 or nvfp4), ``q_bits`` and
-            ``q_group_size``, or by mlx-lm's mixed recipe ``quant_predicate``.
-        embed_bits: of the embedding and an untied head, where the codes' rows are; 16 keeps them.
-        dequantize: undo the quantization of a converted folder.
-        vqgan_dtype: of the image tokenizer; None is float32.
-        sizes: pictures that the model was trained to draw ("512x512"), the default first.
-        adapter: the folder of a LoRA adapter in PEFT's layout, to be merged.
         verify_result: compare the written model with its source.
         upload_repo: where on the Hugging Face Hub to put the result.
         on_plan: called once, when all is checked and nothing is written.
         on_progress: called after every block.
+        options: those of ``plan``.
 
     Raises:
         LiquidError: an input is missing or damaged, an option is wrong, there is no room, the
@@ -153,23 +169,7 @@ def convert(
     check_target(target)
     if upload_repo:
         check_upload(upload_repo)
-    todo = plan(
-        hf_path,
-        vqgan=vqgan,
-        revision=revision,
-        dtype=dtype,
-        quantize=quantize,
-        q_bits=q_bits,
-        q_group_size=q_group_size,
-        q_mode=q_mode,
-        quant_predicate=quant_predicate,
-        embed_bits=embed_bits,
-        dequantize=dequantize,
-        vqgan_dtype=vqgan_dtype,
-        sizes=sizes,
-        adapter=adapter,
-        weights=True,
-    )
+    todo = plan(hf_path, weights=True, **options)
     check_target(target, todo.nbytes)
     if on_plan:
         on_plan(todo)

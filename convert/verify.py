@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from liquid_mlx.backbone import Backbone, KVCache
 from liquid_mlx.config import BackboneConfig, LiquidConfig
-from liquid_mlx.convert.describe import kind_of
+from liquid_mlx.convert.describe import Verification, kind_of
 from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
 from liquid_mlx.convert.origin import Origin, open_origin
 from liquid_mlx.convert.parts import BLOCK, Part
@@ -30,22 +30,6 @@ from liquid_mlx.vqgan import VQGAN
 SAMPLED_ROWS = 32
 CODES = 6
 PATCH = 4
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How far a converted model is from its source.
-
-    ``errors`` is |written - source| / |source| by kind of part, over rows spread through each
-    matrix; ``cosine`` the lowest of the logits' cosines over a few positions, ``agreement`` the
-    share of positions with the same most likely id, ``pixels`` the largest difference of a decoded
-    patch on the scale 0 to 255.
-    """
-
-    errors: Mapping[str, float] = field(default_factory=dict)
-    cosine: float = 1.0
-    agreement: float = 1.0
-    pixels: float = 0.0
 
 
 def verify(plan: Plan, folder: Path) -> Verification:
