@@ -53,6 +53,16 @@ class VQGANConfig:
         config = cls(**known)
         if not 0 < len(config.ch_mult) < 16:
             raise CheckpointError("The VQGAN's ch_mult must list 1 to 15 levels.")
+        if config.num_res_blocks > 64:
+            raise CheckpointError(f"num_res_blocks is {config.num_res_blocks}, at most 64 can be.")
+        if any(config.ch * multiplier % 32 for multiplier in (1, *config.ch_mult)):
+            raise CheckpointError(
+                f"The VQGAN's width ch = {config.ch} does not divide into the 32 groups of its norm."
+            )
+        if (config.in_channels, config.out_ch) != (3, 3):
+            raise CheckpointError(
+                "The VQGAN does not read and write RGB: in_channels, out_ch are 3."
+            )
         if config.resolution % config.factor:
             raise CheckpointError(
                 f"The VQGAN's resolution {config.resolution} is not a multiple of its "
