@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liquid_mlx.cli import options
 
+if TYPE_CHECKING:
+    from liquid_mlx.cli.sources import Source
+    from liquid_mlx.cli.terminal import Status
+    from liquid_mlx.model import Liquid
+
 
 def ask(
-    picture: Annotated[str, typer.Argument(help="A picture file.", show_default=False)],
-    question: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PICTURE]... QUESTION",
+            help="Files, folders, globs, http(s) addresses, - (stdin); then the question.",
+        ),
+    ] = None,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", "-p", metavar="QUESTION", help="A question; may be repeated."),
+    ] = None,
+    choices: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help="Answer with the likeliest, and its probability."),
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option(metavar="ANSWER", help="Log-probability of this answer instead.")
+    ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Questions as JSONL in LLaVA's form.")
+    ] = None,
+    image_folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the pictures of --questions are.")
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSONL to append to; its questions are not asked again."),
+    ] = None,
+    as_json: options.Json = False,
+    as_jsonl: options.Jsonl = False,
     model: options.Model = "demo",
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
@@ -23,25 +58,151 @@ def ask(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Ask a question about a picture."""
-    from liquid_mlx import load
-    from liquid_mlx.cli.terminal import Status, clean
+    """Ask questions about pictures."""
+    from liquid_mlx.cli.results import form
 
-    with Status(quiet) as status:
-        status.show(f"loading {model}")
-        liquid = load(model, dtype=dtype)
-        status.show("looking")
-        steps = liquid.stream_answer(
-            picture,
-            question,
-            exif=not no_exif,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
+    given, texts = list(pictures or []), list(prompt or [])
+    shape = form(as_json, as_jsonl)
+    listed = choices.split(",") if choices is not None else None
+    if listed is not None:
+        listed = [choice.strip() for choice in listed]
+        if score is not None or len(listed) < 2 or not all(listed):
+            raise typer.BadParameter("--choices takes two or more answers, and excludes --score.")
+    bulk = questions is not None or answers is not None or image_folder is not None
+    if bulk and (questions is None or answers is None or given or texts or score is not None):
+        raise typer.BadParameter(
+            "--questions and --answers go together, with no other picture or question."
         )
-        for step in steps:
-            status.clear()
-            print(clean(step.text), end="", flush=True)
-        print()
+    if not bulk and not texts:
+        texts = [given.pop()] if len(given) > 1 else []
+    if not bulk and not (given and texts):
+        raise typer.BadParameter("name a picture and a question.")
+
+    from liquid_mlx import load
+    from liquid_mlx.cli import vqa
+    from liquid_mlx.cli.sources import expand
+    from liquid_mlx.cli.terminal import Status
+
+    sampling: dict[str, Any] = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+    with Status(quiet) as status:
+        tasks = vqa.read_questions(questions) if questions else []
+        sources = expand(given)
+        done = vqa.Answers(answers, tasks) if answers else None
+        status.start(f"loading {model}")
+        liquid = load(model, dtype=dtype)
+        if verbose:
+            status.say(f"{model} loaded in {status.seconds:.2f} s")
+        asker = Asker(liquid, sampling, exif=not no_exif, choices=listed, answer=score)
+        if done is not None:
+            failed = done.fill(asker, image_folder, status)
+        elif len(sources) == len(texts) == 1 and shape == "text" and not listed and score is None:
+            _stream(asker, sources[0], texts[0], status)
+            failed = 0
+        else:
+            failed = _many(asker, sources, texts, shape, status)
+        if verbose:
+            status.say(options.memory())
+    if failed:
+        raise typer.Exit(3)
+
+
+class Asker:
+    """One way of asking: sampled, chosen or scored.
+
+    Question i of a run is sampled with ``seed + i``, so that a run taken up again answers alike.
+    """
+
+    def __init__(
+        self,
+        liquid: Liquid,
+        sampling: dict[str, Any],
+        *,
+        exif: bool = True,
+        choices: list[str] | None = None,
+        answer: str | None = None,
+    ):
+        self.liquid = liquid
+        self.sampling = sampling
+        self.exif = exif
+        self.choices = choices
+        self.answer = answer
+
+    def settings(self, index: int) -> dict[str, Any]:
+        seed = self.sampling["seed"]
+        return {**self.sampling, "seed": None if seed is None else (seed + index) % 2**32}
+
+    def ask(self, picture: Path | bytes, question: str, index: int = 0) -> dict[str, Any]:
+        """The answer to question ``index`` of a run, with what belongs to this way of asking."""
+        if self.choices is not None:
+            shares = self.liquid.choose(picture, question, self.choices, exif=self.exif)
+            best = next(iter(shares))
+            return {"answer": best, "probability": shares[best], "choices": shares}
+        if self.answer is not None:
+            value = self.liquid.score(picture, question, self.answer, exif=self.exif)
+            return {"answer": self.answer, "log_probability": value}
+        text = self.liquid.answer(picture, question, exif=self.exif, **self.settings(index))
+        return {"answer": text.strip()}
+
+    @property
+    def columns(self) -> list[str]:
+        """What a table shows of an answer."""
+        if self.choices is not None:
+            return ["probability", "answer"]
+        return ["answer", "log_probability"] if self.answer is not None else ["answer"]
+
+
+def _stream(asker: Asker, source: Source, question: str, status: Status) -> None:
+    from liquid_mlx.cli.terminal import clean
+
+    status.start("reading the picture")
+    steps = asker.liquid.stream_answer(
+        source.read(), question, exif=asker.exif, **asker.settings(0)
+    )
+    for step in steps:
+        status.clear()
+        print(clean(step.text), end="", flush=True)
+    print()
+
+
+def _many(
+    asker: Asker, sources: Sequence[Source], questions: Sequence[str], shape: str, status: Status
+) -> int:
+    """Ask every question about every picture; the number of pictures that failed."""
+    from liquid_mlx.cli.results import Results
+    from liquid_mlx.errors import LiquidError
+
+    single = len(sources) == len(questions) == 1
+    columns = ["picture", *(["question"] if len(questions) > 1 else []), *asker.columns]
+    widths = [max(len(source.name) for source in sources), max(map(len, questions)), 15]
+    if len(questions) == 1:
+        widths.pop(1)
+    if asker.answer is not None:
+        widths[-1] = len(asker.answer)
+    results = Results(columns, widths, shape, single)
+    total, failed = len(sources) * len(questions), 0
+    status.start()
+    for i, source in enumerate(sources):
+        rows: list[dict[str, Any]] = []
+        try:
+            picture = source.read()
+            for j, question in enumerate(questions):
+                status.progress(source.name, i * len(questions) + j + 1, total, "answers")
+                answer = asker.ask(picture, question, i * len(questions) + j)
+                rows.append({"picture": source.name, "question": question, **answer})
+        except LiquidError as error:
+            if total == 1:
+                raise
+            failed += 1
+            status.warn(f"{source.name}: {error}")
+            rows.append({"picture": source.name, "error": str(error)})
+        status.clear()
+        for row in rows:
+            results.add(row)
+    results.end()
+    return failed

@@ -29,7 +29,7 @@ def generate(
     output: Annotated[
         str,
         typer.Option(
-            "--output", "-o", metavar="NAME", help="PNG, or folder; takes {seed} {index} {prompt}."
+            "--output", "-o", metavar="NAME", help="A PNG or folder; {seed} {index} {prompt}."
         ),
     ] = DEFAULT_NAME,
     overwrite: options.Overwrite = False,
@@ -161,7 +161,7 @@ def generate(
             write_sheet(contact_sheet, sheet)
             status.say(f"{contact_sheet}  {len(sheet)} pictures")
         if verbose:
-            status.say(_memory())
+            status.say(options.memory())
     if failed:
         raise typer.Exit(3)
 
@@ -211,9 +211,3 @@ def _stored_settings(path: Path) -> dict[str, Any]:
     if path.suffix == ".json":
         return read_json(path)
     return read_settings(path)
-
-
-def _memory() -> str:
-    import mlx.core as mx
-
-    return f"peak memory {mx.get_peak_memory() / 1e9:.2f} GB"

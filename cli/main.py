@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from liquid_mlx import __version__
-from liquid_mlx.cli import ask, caption, chat, generate
+from liquid_mlx.cli import ask, caption, chat, codes, generate, info, models
 from liquid_mlx.errors import LiquidError
 
 EXIT_CODES = """\
@@ -50,6 +50,10 @@ app.command("generate")(generate.generate)
 app.command("ask")(ask.ask)
 app.command("caption")(caption.caption)
 app.command("chat")(chat.chat)
+app.command("encode")(codes.encode)
+app.command("decode")(codes.decode)
+app.command("models")(models.models)
+app.command("info")(info.info)
 
 
 def _version(asked: bool) -> None:

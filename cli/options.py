@@ -46,6 +46,15 @@ TopP = Annotated[
     float, typer.Option("--top-p", metavar="P", help="Only the likeliest that make up P.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For a temperature above 0.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help="A JSON object per line, as they come.")]
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Do not turn phone photos upright (the reference).")
 ]
+
+
+def memory() -> str:
+    """The most memory that MLX held."""
+    import mlx.core as mx
+
+    return f"peak memory {mx.get_peak_memory() / 1e9:.2f} GB"

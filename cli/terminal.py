@@ -102,7 +102,7 @@ class Status:
         """Print a line that stays."""
         if not self._quiet:
             self.clear()
-            print(one_line(text), file=sys.stderr, flush=True)
+            print(clean(text).replace("\n", " "), file=sys.stderr, flush=True)
 
     def warn(self, text: str) -> None:
         """Print an error that does not end the program; quiet prints it too."""

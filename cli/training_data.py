@@ -1,0 +1,122 @@
+"""Pictures and texts as the JSONL of codes that Liquid's data preparation writes.
+
+Each line has the fields of ``convert_imagepair_cc512.py`` in FoundationVision/Liquid, so that
+its packing and training scripts read the file as their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from liquid_mlx.cli.files import FileError, read_lines
+from liquid_mlx.errors import ImageError, LiquidError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from liquid_mlx.cli.terminal import Status
+    from liquid_mlx.model import Liquid
+
+LONGEST = 2  # times as long as wide: longer pictures are left out
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and the text that describes it."""
+
+    path: Path
+    text: str
+
+
+def pairs(file: Path) -> list[Pair]:
+    """Read a JSONL of ``image_path`` and ``text`` (or ``text_prompt``)."""
+    found = []
+    for number, line in enumerate(read_lines(file), 1):
+        try:
+            values = json.loads(line)
+            text = values["text"] if "text" in values else values["text_prompt"]
+            found.append(Pair(Path(values["image_path"]).expanduser(), text))
+        except (ValueError, KeyError, TypeError):
+            text = None
+        if not isinstance(text, str):
+            raise FileError(f"{file}, line {number} has no image_path and text.")
+    return found
+
+
+def captioned(names: Sequence[str]) -> list[Pair]:
+    """Pictures with the text of the .txt beside each; raises FileError where one is missing."""
+    from liquid_mlx.cli.sources import expand
+
+    found = []
+    for source in expand(names):
+        if source.path is None:
+            raise ImageError(f"{source.name} is not a file, and training data needs a .txt beside.")
+        beside = source.path.expanduser().with_suffix(".txt")
+        if not beside.is_file():
+            raise FileError(f"{beside} is missing: `liquid caption --txt` writes one per picture.")
+        found.append(Pair(source.path.expanduser(), "\n".join(read_lines(beside))))
+    return found
+
+
+def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
+    """Write the file, whole or not at all; the number of pictures that failed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    failed = 0
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            for i, pair in enumerate(found):
+                status.progress(str(pair.path), i + 1, len(found), "pictures")
+                try:
+                    file.writelines(_lines(liquid, pair, status))
+                except LiquidError as error:
+                    failed += 1
+                    status.warn(f"{pair.path}: {error}")
+        if failed == len(found):
+            raise ImageError("None of the pictures could be read: nothing was written.")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    status.say(f"{path}  {len(found) - failed} of {len(found)} pictures")
+    return failed
+
+
+def _lines(liquid: Liquid, pair: Pair, status: Status) -> Iterator[str]:
+    from liquid_mlx.images import load_image
+
+    picture = load_image(pair.path, exif=False).convert("RGB")
+    if max(picture.size) > LONGEST * min(picture.size):
+        status.warn(f"{pair.path} is more than {LONGEST} times as long as wide: left out")
+        return
+    side = liquid.config.vqgan.resolution
+    codes = liquid.encode(centre(picture, side), exif=False)
+    yield json.dumps(line(codes.reshape(-1).tolist(), pair.text, side)) + "\n"
+
+
+def centre(picture: Image.Image, side: int) -> Image.Image:
+    """The square centre at the encoder's size; its rounding differs from ``fit="crop"``."""
+    from PIL import Image
+
+    factor = min(picture.size) / side
+    width, height = (max(side, int(length / factor)) for length in picture.size)
+    small = picture.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (width - side) // 2, (height - side) // 2
+    return small.crop((left, top, left + side, top + side))
+
+
+def line(codes: list[int], text: str, side: int) -> dict[str, Any]:
+    """One line; the field of the codes is named after the encoder's side in pixels."""
+    return {
+        "data_type": "image_text",
+        "text": text,
+        "length": len(text) + len(codes) * 4,
+        f"vqcode_{side}": json.dumps(codes),
+        "vqcode_multi768": "no",
+        "width": "no",
+        "height": "no",
+    }
