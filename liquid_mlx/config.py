@@ -57,7 +57,7 @@ class VQGANConfig:
             raise CheckpointError(f"num_res_blocks is {config.num_res_blocks}, at most 64 can be.")
         if any(config.ch * multiplier % 32 for multiplier in (1, *config.ch_mult)):
             raise CheckpointError(
-                f"The VQGAN's width ch = {config.ch} does not divide into the 32 groups of its norm."
+                f"The VQGAN's ch = {config.ch} does not divide into the 32 groups of its norms."
             )
         if (config.in_channels, config.out_ch) != (3, 3):
             raise CheckpointError(

@@ -281,7 +281,7 @@ class VQGAN(nn.Module):
     def decode(self, codes: mx.array) -> mx.array:
         """Codes [B, rows, columns], any grid -> pixels float32 [B, H, W, 3], not clamped to -1..1.
 
-        The first rows of an unfinished picture decode as a smaller picture: the honest preview. They
-        are not the rows that the whole will have, as the attention and the norms see all of it.
+        The first rows of an unfinished picture decode as a smaller picture, the honest preview.
+        They are not quite the rows of the whole: attention and norms see all that there is.
         """
         return self.decoder(self.post_quant_conv(self.quantize.embedding.weight[codes]))
