@@ -153,7 +153,7 @@ class Asker:
     def columns(self) -> list[str]:
         """What a table shows of an answer."""
         if self.choices is not None:
-            return ["probability", "answer"]
+            return ["answer", "probability"]
         return ["answer", "log_probability"] if self.answer is not None else ["answer"]
 
 
@@ -175,16 +175,18 @@ def _many(
 ) -> int:
     """Ask every question about every picture; the number of pictures that failed."""
     from liquid_mlx.cli.results import Results
+    from liquid_mlx.cli.terminal import about
     from liquid_mlx.errors import LiquidError
 
     single = len(sources) == len(questions) == 1
     columns = ["picture", *(["question"] if len(questions) > 1 else []), *asker.columns]
-    widths = [max(len(source.name) for source in sources), max(map(len, questions)), 15]
-    if len(questions) == 1:
-        widths.pop(1)
-    if asker.answer is not None:
-        widths[-1] = len(asker.answer)
-    results = Results(columns, widths, shape, single)
+    longest = {
+        "picture": max(len(source.name) for source in sources),
+        "question": max(map(len, questions)),
+        "answer": max(map(len, asker.choices or [asker.answer or ""])),
+    }
+    widths = [longest[name] for name in columns[:-1]]
+    results = Results(asker.columns if single else columns, widths, shape, single)
     total, failed = len(sources) * len(questions), 0
     status.start()
     for i, source in enumerate(sources):
@@ -199,7 +201,7 @@ def _many(
             if total == 1:
                 raise
             failed += 1
-            status.warn(f"{source.name}: {error}")
+            status.warn(about(source.name, error))
             rows.append({"picture": source.name, "error": str(error)})
         status.clear()
         for row in rows:

@@ -42,7 +42,7 @@ def caption(
     from liquid_mlx.cli.files import write_whole
     from liquid_mlx.cli.results import Results, form
     from liquid_mlx.cli.sources import expand
-    from liquid_mlx.cli.terminal import Status
+    from liquid_mlx.cli.terminal import Status, about
     from liquid_mlx.errors import ImageError, LiquidError
 
     shape = form(as_json, as_jsonl)
@@ -62,7 +62,8 @@ def caption(
             status.say(f"{model} loaded in {status.seconds:.2f} s")
         status.start("reading the picture")
         widths = [max((len(source.name) for source in sources), default=0)]
-        results = Results(["picture", "caption"], widths, shape, single=total == 1)
+        columns = ["caption"] if total == 1 else ["picture", "caption"]
+        results = Results(columns, widths, shape, single=total == 1)
         for i, source in enumerate(sources):
             if total > 1:
                 status.progress(source.name, i + 1, len(sources), "captions")
@@ -79,7 +80,7 @@ def caption(
                 if total == 1:
                     raise
                 failed += 1
-                status.warn(f"{source.name}: {error}")
+                status.warn(about(source.name, error))
                 results.add({"picture": source.name, "error": str(error)})
                 continue
             status.clear()

@@ -66,7 +66,7 @@ def encode(
     from liquid_mlx.cli import training_data
     from liquid_mlx.cli.files import check_free, write_whole
     from liquid_mlx.cli.sources import expand
-    from liquid_mlx.cli.terminal import Status
+    from liquid_mlx.cli.terminal import Status, about
     from liquid_mlx.errors import LiquidError
 
     failed = 0
@@ -96,7 +96,7 @@ def encode(
                     if len(sources) == 1:
                         raise
                     failed += 1
-                    status.warn(f"{source.name}: {error}")
+                    status.warn(about(source.name, error))
                     continue
                 write_whole(path, code_file(codes, path.suffix))
                 status.clear()

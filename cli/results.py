@@ -18,7 +18,7 @@ class Results:
         columns: keys of a row, in order; the last one takes the room that is left.
         widths: the longest text of every column but the last.
         form: "json" (an array at the end, or one object if ``single``), "jsonl", or "text".
-        single: there is one row, of which text shows only the last column.
+        single: there is one row.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Results:
             print(json.dumps(row, ensure_ascii=False), flush=True)
         elif "error" in row:
             return
-        elif self._single:
-            print(clean(str(row[self._columns[-1]])), flush=True)
+        elif len(self._columns) == 1:
+            print(clean(str(row[self._columns[0]])), flush=True)
         else:
             self._row([one_line(_text(row.get(name, ""))) for name in self._columns])
 

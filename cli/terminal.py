@@ -22,6 +22,12 @@ def one_line(text: str) -> str:
     return " ".join(clean(text).split())
 
 
+def about(name: str, error: Exception) -> str:
+    """An error's sentence, which names what it is about."""
+    text = str(error)
+    return text if name in text else f"{name}: {text}"
+
+
 def duration(seconds: float) -> str:
     """``75`` -> ``1 min 15 s``."""
     minutes, rest = divmod(round(seconds), 60)

@@ -65,6 +65,8 @@ def captioned(names: Sequence[str]) -> list[Pair]:
 
 def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
     """Write the file, whole or not at all; the number of pictures that failed."""
+    from liquid_mlx.cli.terminal import about
+
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     failed = 0
@@ -76,7 +78,7 @@ def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> 
                     file.writelines(_lines(liquid, pair, status))
                 except LiquidError as error:
                     failed += 1
-                    status.warn(f"{pair.path}: {error}")
+                    status.warn(about(str(pair.path), error))
         if failed == len(found):
             raise ImageError("None of the pictures could be read: nothing was written.")
         beside.replace(path)

@@ -91,6 +91,8 @@ class Answers:
 
     def fill(self, asker: Asker, folder: Path | None, status: Status) -> int:
         """Answer what is not answered yet; the number of questions that failed."""
+        from liquid_mlx.cli.terminal import about
+
         self._path.parent.mkdir(parents=True, exist_ok=True)
         total, failed = len(self._questions), 0
         skipped = total - len(self._todo)
@@ -103,7 +105,7 @@ class Answers:
                     picture = _inside(folder, question.image)
                     answer = asker.ask(picture, question.text, index)
                 except LiquidError as error:
-                    status.warn(f"question {question.id}, {question.image}: {error}")
+                    status.warn(f"question {question.id}: {about(question.image, error)}")
                     failed += 1
                     continue
                 text = answer.pop("answer")
