@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
 from liquid_mlx.backbone import Backbone, KVCache
 from liquid_mlx.generation.image import Head, Prefix, prefill
@@ -125,4 +126,4 @@ def score_ids(
     logs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     written = mx.take_along_axis(logs[:-1], mx.array(list(ids))[:, None], axis=-1)
     end = mx.logsumexp(logs[-1, mx.array(sorted(stop))])
-    return float((written.sum() + end).item())
+    return float(np.array(written.sum() + end))
