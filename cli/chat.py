@@ -102,7 +102,10 @@ class Conversation:
             "/reset": self._reset,
             "/help": lambda rest: print(HELP, flush=True),
         }
-        self._reset("")
+        self._messages: list[dict[str, str]] = []
+        self._pictures: dict[int, np.ndarray] = {}  # by message: the codes, and the file's name
+        self._files: dict[int, str] = {}
+        self._shown: tuple[str, np.ndarray] | None = None  # for the next message
 
     def take(self, line: str) -> None:
         """Do what a line says: a command, or a message to answer."""
@@ -164,7 +167,8 @@ class Conversation:
         how = How(settings={}, preview=True, overwrite=True)
         (drawn,) = draw(self._liquid, task, how, self._status, prompt)
         self._status.say(summary(drawn, drawn.picture.codes.size))
-        print(drawn.path, flush=True)
+        if not (self._status.live and sys.stdout.isatty()):
+            print(drawn.path, flush=True)
 
     def _save(self, name: str) -> None:
         from liquid_mlx.cli.files import check_free, write_whole
@@ -183,7 +187,4 @@ class Conversation:
         self._status.say(f"{path}  {len(messages)} messages")
 
     def _reset(self, rest: str) -> None:
-        self._messages: list[dict[str, str]] = []
-        self._pictures: dict[int, np.ndarray] = {}
-        self._files: dict[int, str] = {}
-        self._shown: tuple[str, np.ndarray] | None = None
+        self._messages, self._pictures, self._files, self._shown = [], {}, {}, None

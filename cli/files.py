@@ -10,7 +10,6 @@ from pathlib import Path
 from liquid_mlx.errors import ImageError, LiquidError
 
 DEFAULT_NAME = "{prompt}-{seed}.png"
-_PLACEHOLDER = re.compile(r"\{(seed|index|prompt)\}")
 _NAME_BYTES = 100
 
 
@@ -40,12 +39,9 @@ def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Pat
     if suffix.lower() != ".png":
         raise ImageError(f"{pattern}: pictures are written as PNG; give a name that ends in .png.")
     names = [
-        _PLACEHOLDER.sub(
-            lambda match, known={"seed": str(seed), "index": str(index), "prompt": slug(prompt)}: (
-                known[match[1]]
-            ),
-            pattern,
-        )
+        pattern.replace("{seed}", str(seed))
+        .replace("{index}", str(index))
+        .replace("{prompt}", slug(prompt))
         for index, (prompt, seed) in enumerate(pictures, 1)
     ]
     if len(set(names)) < len(names):

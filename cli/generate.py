@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,12 @@ import typer
 
 from liquid_mlx.cli import options
 from liquid_mlx.cli.files import DEFAULT_NAME
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("prompt", "model", "dtype"), str),
+    **dict.fromkeys(("seed", "top_k", "width", "height"), int),
+    **dict.fromkeys(("guidance", "temperature", "top_p"), (int, float)),
+}
 
 
 def generate(
@@ -154,8 +161,10 @@ def generate(
                 continue
             for one in drawn:
                 status.say(summary(one, one.picture.codes.size))
-                line = json.dumps(one.to_dict(), ensure_ascii=False) if as_json else str(one.path)
-                print(line, flush=True)
+                if as_json:
+                    print(json.dumps(one.to_dict(), ensure_ascii=False), flush=True)
+                elif not (status.live and sys.stdout.isatty()):  # there the summary says it
+                    print(one.path, flush=True)
                 sheet.append((one.path, one.picture.settings.seed))
         if contact_sheet and sheet:
             write_sheet(contact_sheet, sheet)
@@ -169,7 +178,7 @@ def generate(
 def _prompts(texts: Sequence[str], file: Path | None) -> list[str]:
     from liquid_mlx.cli.files import read_lines
 
-    found = []
+    found: list[str] = []
     for text in texts:
         found += read_lines(Path("-")) if text == "-" else [text]
     return found + (read_lines(file) if file else [])
@@ -205,9 +214,12 @@ def _seeds(text: str | None, auto: int | None, count: int, stored: int | None) -
 
 def _stored_settings(path: Path) -> dict[str, Any]:
     """The settings of a picture or of a sidecar; raises LiquidError if there are none."""
+    from liquid_mlx.cli.files import FileError
     from liquid_mlx.config import read_json
     from liquid_mlx.images import read_settings
 
-    if path.suffix == ".json":
-        return read_json(path)
-    return read_settings(path)
+    values = read_json(path) if path.suffix == ".json" else read_settings(path)
+    for name, value in values.items():
+        if name in _KINDS and not isinstance(value, _KINDS[name]):
+            raise FileError(f"{path} says {name} is {value!r}: it was not written by liquid-mlx.")
+    return values

@@ -47,7 +47,7 @@ class Status:
 
     def __init__(self, quiet: bool = False):
         self._quiet = quiet
-        self._live = not quiet and sys.stderr.isatty()
+        self.live = not quiet and sys.stderr.isatty()
         self._shown = 0.0
         self._started = time.perf_counter()
         self._dirty = False
@@ -77,15 +77,16 @@ class Status:
 
     def show(self, text: str) -> None:
         """Put text on the line."""
-        if not self._live:
+        if not self.live:
             return
         width = shutil.get_terminal_size().columns - 1
-        print(f"\r\x1b[K{one_line(text)[:width]}", end="", file=sys.stderr, flush=True)
+        line = clean(text).replace("\n", " ")[:width]
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         self._dirty = True
 
     def progress(self, title: str, done: int, total: int, unit: str = "tokens") -> None:
         """Show how far a task is, how fast, and how long it will still take."""
-        if not self._live or (time.perf_counter() - self._shown < REFRESH and done < total):
+        if not self.live or (time.perf_counter() - self._shown < REFRESH and done < total):
             return
         self._shown = time.perf_counter()
         speed = done / max(self.seconds, 1e-9)
