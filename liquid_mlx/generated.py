@@ -77,9 +77,10 @@ class ImageStep:
         little from the whole. Before the first row is finished the list is empty.
         """
         rows = self.position // self.columns
+        if not rows:
+            return []
         grids = self.step.codes[:, : rows * self.columns].reshape(-1, rows, self.columns)
         return [
             GeneratedImage(self.decode(codes), codes, settings)
             for codes, settings in zip(grids, self.settings, strict=True)
-            if rows
         ]

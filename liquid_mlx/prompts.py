@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import CheckpointError, PromptError
 
 DRAW = " Generate an image based on this description."
 CAPTION = "The caption of this image is:"
+LONGEST_CHARACTER = 4  # bytes, and so byte tokens, of one character in UTF-8
 ROLES = {"user": "user", "assistant": "model", "model": "model"}
 
 
@@ -143,8 +143,22 @@ class Prompts:
 
     def decoder(self) -> Callable[[int], str]:
         """A function from the next id to the text it completes ("" inside a character)."""
-        stream = DecodeStream(skip_special_tokens=True)
-        return lambda token: stream.step(self._tokenizer, token) or ""
+        ids: list[int] = []
+        before = ""  # the text of ids[:known], which is already out
+        known = 0
+
+        def step(token: int) -> str:
+            nonlocal ids, before, known
+            ids.append(token)
+            text = self.decode(ids)
+            if text.endswith("\ufffd") and len(ids) - known < LONGEST_CHARACTER:
+                return ""  # bytes of a character that is not complete yet
+            piece = text[len(before) :]
+            ids = ids[known:]  # a piece's text may depend on its neighbour, not further back
+            before, known = self.decode(ids), len(ids)
+            return piece
+
+        return step
 
 
 def _required(text: str | None, what: str) -> str:

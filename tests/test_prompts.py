@@ -115,6 +115,20 @@ def case_gemma(converted):
     return Case(converted("gemma_tiny"), "gemma_tiny")
 
 
+@given(text=st.text(min_size=1).filter(str.strip))
+def test_any_text_streams_to_itself(case_gemma, text):
+    ids = case_gemma.prompts.draw(text, case_gemma.config.sizes[0])
+    step = case_gemma.prompts.decoder()
+    assert "".join(map(step, ids)) == case_gemma.prompts.decode(ids)
+
+
+@given(ids=st.lists(st.integers(0, 511), max_size=40))
+def test_ids_that_are_no_text_stream_without_error(case, ids):
+    step = case.prompts.decoder()
+    pieces = [step(token) for token in ids]
+    assert len("".join(pieces)) <= len(case.prompts.decode(ids)) + 4
+
+
 def test_streamed_pieces_join_to_the_decoded_text(case):
     ids = case.prompts.draw("zwölf Boxkämpfer 🥊 in Tōkyō", case.config.sizes[0])
     step = case.prompts.decoder()
