@@ -89,6 +89,13 @@ def _mapping(pairs: Any = ()) -> OrderedDict[Any, Any]:
     return mapping
 
 
+def _encoded(text: Any, encoding: Any) -> bytes:
+    """How bytes are written in old pickle protocols."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise ValueError("bytes in a strange encoding")
+    return text.encode("latin1")
+
+
 def _allowed(*known: _Global) -> dict[str, _Global]:
     return {entry.name: entry for entry in known}
 
@@ -99,6 +106,7 @@ _GLOBALS = _allowed(
     _Global("torch._utils _rebuild_tensor", _tensor),
     _Global("torch._utils _rebuild_parameter", _parameter),
     _Global("torch Size", tuple),
+    _Global("_codecs encode", _encoded),
     *(_Global(f"torch {storage}", dtype=dtype) for storage, dtype in _STORAGES.items()),
     *(_Global(f"torch {dtype}") for dtype in _STORAGES.values()),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -54,32 +55,39 @@ def _read(file: io.BufferedReader) -> tuple[Any, dict[str, _Place]]:
 
 def _zip(file: io.BufferedReader) -> tuple[Any, dict[str, _Place]]:
     """The zip form: ``NAME/data.pkl`` and ``NAME/data/KEY``, uncompressed."""
-    archive = zipfile.ZipFile(file)
-    places: dict[str, _Place] = {}
-    value: Any = None
-    file.seek(0, io.SEEK_END)
-    end = file.tell()
-    for entry in archive.infolist():
-        _, _, inner = entry.filename.partition("/")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
-            raise ValueError("its entries are compressed")
-        if inner == "byteorder" and archive.read(entry) != b"little":
-            raise ValueError("it was written on a big-endian machine")
-        if inner == "data.pkl":
-            if entry.file_size > pickles.MAX_BYTES:
-                raise ValueError("its pickle is larger than any checkpoint's")
-            value = pickles.load(io.BytesIO(archive.read(entry)))
-        if inner.startswith("data/"):
-            file.seek(entry.header_offset + 26)
-            name_size, extra_size = struct.unpack("<HH", file.read(4))
-            offset = entry.header_offset + 30 + name_size + extra_size
-            if offset + entry.file_size > end:
-                raise ValueError("it is truncated")
-            # torch.serialization.set_crc32_options(False) leaves the checksum 0.
-            places[inner[5:]] = (offset, entry.file_size, entry.CRC or None)
-    if value is None:
+    entries = zipfile.ZipFile(file).infolist()
+    end = file.seek(0, io.SEEK_END)
+    places = {entry.filename.partition("/")[2]: _entry(file, entry, end) for entry in entries}
+    if "byteorder" in places and _bytes(file, places["byteorder"]) != b"little":
+        raise ValueError("it was written on a big-endian machine")
+    if "data.pkl" not in places:
         raise ValueError("it has no data.pkl")
-    return value, places
+    value = pickles.load(io.BytesIO(_bytes(file, places["data.pkl"])))
+    storages = {n[5:]: place for n, place in places.items() if n.startswith("data/")}
+    return value, storages
+
+
+def _entry(file: io.BufferedReader, entry: zipfile.ZipInfo, end: int) -> _Place:
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError("its entries are compressed")
+    file.seek(entry.header_offset + 26)
+    name_size, extra_size = struct.unpack("<HH", file.read(4))
+    offset = entry.header_offset + 30 + name_size + extra_size
+    if offset + entry.file_size > end:
+        raise ValueError("it is truncated")
+    # torch.serialization.set_crc32_options(False) leaves checksums 0.
+    return offset, entry.file_size, entry.CRC or None
+
+
+def _bytes(file: io.BufferedReader, place: _Place) -> bytes:
+    offset, size, crc = place
+    if size > pickles.MAX_BYTES:
+        raise ValueError("its pickle is larger than any checkpoint's")
+    file.seek(offset)
+    data = file.read(size)
+    if crc is not None and zlib.crc32(data) != crc:
+        raise ValueError("a checksum differs")
+    return data
 
 
 def _legacy(file: io.BufferedReader) -> tuple[Any, dict[str, _Place]]:
