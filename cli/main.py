@@ -32,7 +32,9 @@ class Commands(TyperGroup):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             message = f"{where}{error.strerror or error}."
-        typer.echo(f"liquid: {' '.join(message.split())}", err=True)
+        from liquid_mlx.cli.terminal import one_line
+
+        print(f"liquid: {one_line(message)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
