@@ -2,7 +2,7 @@
 
 from liquid_mlx.convert.describe import Verification
 from liquid_mlx.convert.pipeline import Conversion, Options, convert, plan
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 from liquid_mlx.convert.write import Progress
 
 __all__ = ["Conversion", "Options", "Plan", "Progress", "Verification", "convert", "plan"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from liquid_mlx.convert.describe import Verification, gigabytes, plan_to_dict
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 from liquid_mlx.hub import is_repo_id
 
 _LICENCE = re.compile(r"^(license(?:_name|_link)?): *([\w./:-]+) *$", re.MULTILINE)

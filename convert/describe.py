@@ -8,7 +8,7 @@ from typing import Any
 
 from liquid_mlx.convert.estimate import estimate
 from liquid_mlx.convert.parts import Part
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 
 
 @dataclass(frozen=True)

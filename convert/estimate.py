@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 
 MACS_GB = (8, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 PROMPT_TOKENS = 128

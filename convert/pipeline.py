@@ -14,7 +14,7 @@ from liquid_mlx.config import Size
 from liquid_mlx.convert.card import write_card
 from liquid_mlx.convert.describe import Verification, plan_to_dict
 from liquid_mlx.convert.origin import open_origin
-from liquid_mlx.convert.plan import Plan, make_plan
+from liquid_mlx.convert.planning import Plan, make_plan
 from liquid_mlx.convert.recipe import make_recipe
 from liquid_mlx.convert.source import find_source
 from liquid_mlx.convert.upload import check_upload, upload

@@ -129,8 +129,11 @@ class SafetensorsWriter:
             written = os.pwrite(self._fd, data, offset)
             data, offset = data[written:], offset + written
 
-    def close(self) -> None:
+    def __enter__(self) -> SafetensorsWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         os.close(self._fd)
         unfinished = [name for name, left in self._left.items() if left]
-        if unfinished:
+        if unfinished and kind is None:
             raise AssertionError(f"not wholly written: {unfinished}")

@@ -22,7 +22,7 @@ from liquid_mlx.convert.describe import Verification, kind_of
 from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
 from liquid_mlx.convert.origin import Origin, open_origin
 from liquid_mlx.convert.parts import BLOCK, Part
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 from liquid_mlx.convert.stored import Rows
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.vqgan import VQGAN

@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from liquid_mlx.convert.parts import Part
-from liquid_mlx.convert.plan import Plan
+from liquid_mlx.convert.planning import Plan
 from liquid_mlx.convert.safetensors import SafetensorsWriter
 from liquid_mlx.convert.stored import to_bytes
 from liquid_mlx.errors import CheckpointError
@@ -131,9 +131,10 @@ def write_folder(plan: Plan, folder: Path, report: Report | None = None) -> None
         count = len(shards)
         names = [f"model-{i + 1:05d}-of-{count:05d}.safetensors" for i in range(count)]
         names = ["model.safetensors"] if count == 1 else names
+        # The smaller file first: if it is damaged, that shows at once.
+        _write_shard(folder / "vqgan.safetensors", plan.vqgan_parts, clock)
         for name, parts in zip(names, shards, strict=True):
             _write_shard(folder / name, parts, clock)
-        _write_shard(folder / "vqgan.safetensors", plan.vqgan_parts, clock)
     _write_index(plan, folder, dict(zip(names, shards, strict=True)))
     for path in plan.copied:
         shutil.copyfile(path, folder / path.name)
@@ -142,15 +143,12 @@ def write_folder(plan: Plan, folder: Path, report: Report | None = None) -> None
 
 def _write_shard(path: Path, parts: Sequence[Part], clock: _Clock) -> None:
     specs = [spec for part in parts for spec in part.specs]
-    writer = SafetensorsWriter(path, specs, {"format": "mlx"})
-    try:
+    with SafetensorsWriter(path, specs, {"format": "mlx"}) as writer:
         for part in parts:
             for read, arrays in _ahead(part):
                 for spec, array in zip(part.specs, arrays, strict=True):
                     writer.append(spec.name, to_bytes(array))
                 clock.tick(part.path, read)
-    finally:
-        writer.close()
 
 
 def _ahead(part: Part) -> Iterator[tuple[int, list[mx.array]]]:

@@ -37,14 +37,12 @@ def test_what_is_written_in_pieces_opens_in_mlx(
         dtype = data.draw(st.sampled_from(["float32", "float16", "bfloat16", "uint32", "uint8"]))
         noise = mx.random.uniform(0, 99, shape, key=mx.random.key(index))
         arrays[f"t{index}"] = (dtype, noise.astype(getattr(mx, dtype)))
-    writer = SafetensorsWriter(
-        path, [Spec(n, d, a.shape) for n, (d, a) in arrays.items()], {"format": "mlx"}
-    )
-    for row in range(5):  # the rows of all tensors in turn
-        for name, (_, array) in arrays.items():
-            if row < array.shape[0]:
-                writer.append(name, to_bytes(array[row : row + 1]))
-    writer.close()
+    specs = [Spec(n, d, a.shape) for n, (d, a) in arrays.items()]
+    with SafetensorsWriter(path, specs, {"format": "mlx"}) as writer:
+        for row in range(5):  # the rows of all tensors in turn
+            for name, (_, array) in arrays.items():
+                if row < array.shape[0]:
+                    writer.append(name, to_bytes(array[row : row + 1]))
     loaded = mx.load(str(path))
     assert loaded.keys() == arrays.keys()
     for name, (dtype, array) in arrays.items():
@@ -63,10 +61,12 @@ def test_reads_what_mlx_writes(tmp_path: Path) -> None:
 
 
 def test_an_unfinished_file_is_noticed(tmp_path: Path) -> None:
-    writer = SafetensorsWriter(tmp_path / "x", [Spec("a", "float32", (2, 2))], {})
-    writer.append("a", to_bytes(mx.zeros((1, 2))))
-    with pytest.raises(AssertionError, match="a"):
-        writer.close()
+    spec = Spec("a", "float32", (2, 2))
+    with (
+        pytest.raises(AssertionError, match="a"),
+        SafetensorsWriter(tmp_path / "x", [spec], {}) as writer,
+    ):
+        writer.append("a", to_bytes(mx.zeros((1, 2))))
 
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -142,7 +143,7 @@ def test_hostile_pickles_are_refused(tmp_path: Path, pickled: bytes) -> None:
 def test_a_refusal_names_what_the_file_wanted(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"names builtins\.eval.*nothing of it was run"):
         open_torch(zipped(tmp_path / "bad.ckpt", HOSTILE["eval"]))
-    with pytest.raises(CheckpointError, match="torch.nn.modules.linear.Linear"):
+    with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear"):
         open_torch(FILES / "module.pt")
 
 
@@ -160,10 +161,8 @@ def test_many_operations_are_refused(tmp_path: Path) -> None:
 @settings(max_examples=200, deadline=None)
 @given(junk=st.binary(max_size=200))
 def test_any_bytes_give_a_value_or_a_clear_error(junk: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError, CheckpointError):
         pickles.load(io.BytesIO(junk))
-    except (ValueError, CheckpointError):
-        pass
 
 
 @settings(max_examples=100, deadline=None)
