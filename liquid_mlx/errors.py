@@ -23,3 +23,7 @@ class SettingsError(LiquidError):
 
 class HubError(LiquidError):
     """A model cannot be found on this machine or on the Hugging Face Hub."""
+
+
+class LowMemoryError(LiquidError):
+    """What is asked for does not fit this machine's memory."""

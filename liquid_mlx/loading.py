@@ -14,6 +14,7 @@ from liquid_mlx.backbone import Backbone
 from liquid_mlx.config import LiquidConfig, read_json
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.linear import Linear, Quantization
+from liquid_mlx.memory import require, weight_bytes
 from liquid_mlx.vqgan import VQGAN
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
@@ -33,11 +34,16 @@ def load_backbone(folder: Path, config: LiquidConfig, dtype: str | None = None) 
     Raises:
         CheckpointError: a file is missing or damaged, or tensors are missing, left over or of
             another shape than config.json says.
+        LowMemoryError: the weights do not fit this machine.
     """
     backbone = Backbone(config.backbone)
     backbone.dtype = compute_dtype(config, dtype)
     if config.quantization:
         _quantize(backbone, config.quantization)
+    require(
+        {"weights": weight_bytes(backbone, backbone.dtype)},
+        "choose a smaller model, or convert it to fewer bits (liquid convert --q-bits 4)",
+    )
     weights: dict[str, mx.array] = {}
     for path in _weight_files(folder):
         weights.update(_read(path))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from liquid_mlx.backbone import Backbone, KVCache
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
 from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep
-from liquid_mlx.generation.image import Draw, Prefix, draw_codes, prefill
-from liquid_mlx.generation.text import Reader, TextStep, generate_ids, score_ids
+from liquid_mlx.generation.image import Draw
+from liquid_mlx.generation.text import TextStep, generate_ids, score_ids
+from liquid_mlx.generation.window import Window, check_window
 from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.images import ImageSource
+from liquid_mlx.language import Language
 from liquid_mlx.loading import load_backbone, load_vqgan
+from liquid_mlx.memory import decoder_bytes, kv_bytes, limits, require, weight_bytes
 from liquid_mlx.prompts import Prompts
 from liquid_mlx.sampling import check_settings
 from liquid_mlx.vqgan import VQGAN
@@ -29,7 +33,11 @@ SEEDS = 2**32
 
 
 def load(
-    model: str | Path = DEMO, *, dtype: str | None = None, revision: str | None = None
+    model: str | Path = DEMO,
+    *,
+    dtype: str | None = None,
+    revision: str | None = None,
+    low_ram: bool = False,
 ) -> Liquid:
     """Load a converted model.
 
@@ -37,18 +45,21 @@ def load(
         model: ``"demo"`` (bundled), a converted folder, or a Hugging Face repo id.
         dtype: "float32", "bfloat16" or "float16"; default the stored one (float32 on a CPU).
         revision: branch, tag or commit of a repo.
+        low_ram: free the language model before pixels are decoded; it is read again when needed.
 
     Raises:
-        LiquidError: the model is missing, damaged, or not a converted one.
+        LiquidError: the model is missing, damaged, not a converted one, or too large for memory.
     """
     folder = resolve(model, revision)
     config = LiquidConfig.read(folder)
+    read = partial(load_backbone, folder, config, dtype)
     return Liquid(
         config,
-        load_backbone(folder, config, dtype),
+        read(),
         load_vqgan(folder, config),
         Prompts.read(folder, config),
         name=str(model),
+        reload=read if low_ram else None,
     )
 
 
@@ -62,21 +73,32 @@ class Liquid:
         vqgan: VQGAN,
         prompts: Prompts,
         name: str = "",
+        reload: Callable[[], Backbone] | None = None,
     ):
         self.config = config
         self.name = name
         self.prompts = prompts
-        self._backbone = backbone
+        self._dtype = backbone.dtype
         self._vqgan = vqgan
-        self._image_head = backbone.head(
-            config.image_offset, config.image_offset + config.vqgan.n_embed
-        )
-        self._text_head = backbone.head(0, config.image_offset)
+        self._reload = reload
+        self._held: Language | None = Language(backbone, config, prompts)
         turn = config.special.get("end_of_turn")
         self._stop = {*config.eos_ids, *([] if turn is None else [turn])}
-        self._reader = Reader(backbone)
-        self._unconditional: dict[Size, Prefix] = {}
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def _language(self) -> Language:
+        """The language model, read again if ``low_ram`` has freed it."""
+        if self._held is None and self._reload is not None:
+            self._held = Language(self._reload(), self.config, self.prompts)
+        assert self._held is not None
+        return self._held
+
+    def _free(self) -> None:
+        """With ``low_ram``: let the language model go."""
+        if self._reload is not None:
+            self._held = None
+        mx.clear_cache()
 
     # Pictures
 
@@ -98,6 +120,7 @@ class Liquid:
         top_p: float | None = None,
         width: int | None = None,
         height: int | None = None,
+        window: Window = 1,
     ) -> Iterator[ImageStep]:
         """Draw pictures of a prompt, yielding a step per code; the last step has the pictures.
 
@@ -110,9 +133,12 @@ class Liquid:
             top_k: draw among the k likeliest codes (0: all).
             top_p: draw among the likeliest codes that make up this share of probability.
             width, height: pixels; one of the model's sizes. None: the first that fits.
+            window: codes tried per step, 1 to 8, with the same picture (see
+                ``generation/window.py``); "auto" times them once on this machine.
 
         Settings left out are the model's recommended ones. Bad ones raise SettingsError, an
-        empty or overlong prompt PromptError, before the first step.
+        empty or overlong prompt PromptError, too little memory LowMemoryError, before the first
+        step.
         """
         recommended = self.config.recommended
         draw = Draw(
@@ -125,18 +151,18 @@ class Liquid:
         check_settings(temperature=draw.temperature, top_k=draw.top_k, top_p=draw.top_p)
         if not 0 <= draw.guidance < float("inf"):
             raise SettingsError(f"guidance is {draw.guidance}: use 1 (off) or more, such as 7.")
+        check_window(window)
         size = self.config.size(width, height)
         rows, columns = self.config.grid(size)
         ids = self.prompts.draw(prompt, size)
         self._check_length(len(ids) + rows * columns)
-        return self._stream_image(prompt, ids, draw, size, rows, columns)
+        self._check_memory(count * (1 + (draw.guidance > 1)), len(ids) + rows * columns, size)
+        return self._stream_image(prompt, ids, draw, size, window)
 
     def _stream_image(
-        self, prompt: str, ids: list[int], draw: Draw, size: Size, rows: int, columns: int
+        self, prompt: str, ids: list[int], draw: Draw, size: Size, window: Window
     ) -> Iterator[ImageStep]:
-        prefixes = [prefill(self._backbone, ids)]
-        if draw.guidance > 1:
-            prefixes.append(self._unconditional_prefix(size))
+        rows, columns = self.config.grid(size)
         settings = [
             ImageSettings(
                 prompt=prompt,
@@ -148,28 +174,31 @@ class Liquid:
                 width=size.width,
                 height=size.height,
                 model=self.name,
-                dtype=str(self._backbone.dtype).removeprefix("mlx.core."),
+                dtype=str(self._dtype).removeprefix("mlx.core."),
                 version=__version__,
             )
             for seed in draw.seeds
         ]
-        steps = draw_codes(
-            self._backbone,
-            self._image_head,
-            self.config.image_offset,
-            prefixes,
-            draw,
-            rows * columns,
-        )
-        for step in steps:
-            yield ImageStep(step, columns, settings, self.decode)
+        with limits():
+            for step in self._language.draw(ids, draw, size, rows * columns, window):
+                if step.position < step.total:
+                    yield ImageStep(step, columns, settings, self.decode)
+        self._free()
+        yield ImageStep(step, columns, settings, self.decode)
 
-    def _unconditional_prefix(self, size: Size) -> Prefix:
-        """Prefilled once for each size: every prompt shares it."""
-        if size not in self._unconditional:
-            ids = self.prompts.unconditional(size)
-            self._unconditional[size] = prefill(self._backbone, ids)
-        return self._unconditional[size]
+    def _check_memory(self, rows: int, length: int, size: Size) -> None:
+        """Refuse a drawing whose weights, keys and values, and decoder do not fit."""
+        model = {"weights": weight_bytes(self._language.backbone, self._dtype)}
+        keys = {"keys and values": kv_bytes(self.config.backbone, rows, length, self._dtype)}
+        pixels = {"image tokenizer": weight_bytes(self._vqgan, mx.float32)}
+        decoding = {"decoding": decoder_bytes(self.config.vqgan, size.width, size.height)}
+        fewer = "draw fewer pictures at once, or convert the model to fewer bits"
+        if self._reload is None:
+            advice = f"load it with low_ram (--low-ram), {fewer}"
+            require(model | keys | pixels | decoding, advice)
+        else:
+            require(model | keys | pixels, fewer)
+            require(pixels | decoding, "draw a smaller picture")
 
     def encode(self, picture: ImageSource, *, fit: str = "pad", exif: bool = True) -> np.ndarray:
         """VQ codes of a picture: int32 [rows, columns], 0 to n_codes - 1.
@@ -246,14 +275,15 @@ class Liquid:
         shared, rest = self.prompts.question(self.encode(picture, exif=exif), question)
         room = max(len(reply) for reply in replies)
         self._check_length(len(shared) + len(rest) + room)
-        prefix = self._reader.read(shared, rest, room)
+        language = self._language
+        prefix = language.reader.read(shared, rest, room)
         try:
             return [
-                score_ids(self._backbone, self._text_head, prefix, reply, self._stop)
+                score_ids(language.backbone, language.text_head, prefix, reply, self._stop)
                 for reply in replies
             ]
         finally:
-            self._reader.keep(shared + rest, prefix.cache)
+            language.reader.keep(shared + rest, prefix.cache)
 
     def caption(self, picture: ImageSource, **settings: Any) -> str:
         """Describe a picture; takes the arguments of ``stream_caption``."""
@@ -306,13 +336,14 @@ class Liquid:
         (drawn,) = _seeds(seed, 1)
 
         def steps() -> Iterator[TextStep]:
-            prefix = self._reader.read(shared, rest, room)
+            language = self._language
+            prefix = language.reader.read(shared, rest, room)
             complete = self.prompts.decoder()
             written: list[int] = []
             try:
                 ids = generate_ids(
-                    self._backbone,
-                    self._text_head,
+                    language.backbone,
+                    language.text_head,
                     prefix,
                     max_tokens=room,
                     stop=self._stop,
@@ -325,7 +356,7 @@ class Liquid:
                     written.append(token)
                     yield TextStep(complete(token), token, len(written))
             finally:
-                self._reader.keep(shared + rest + written, prefix.cache)
+                language.reader.keep(shared + rest + written, prefix.cache)
 
         return steps()
 
@@ -335,8 +366,9 @@ class Liquid:
         if not ids or min(ids) < 0 or max(ids) >= self.config.backbone.vocab_size:
             raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
         self._check_length(len(ids))
-        cache = KVCache.empty(self.config.backbone, 1, len(ids), self._backbone.dtype)
-        return self._backbone.head()(self._backbone(mx.array([ids]), cache)[0])
+        backbone = self._language.backbone
+        cache = KVCache.empty(self.config.backbone, 1, len(ids), self._dtype)
+        return backbone.head()(backbone(mx.array([ids]), cache)[0])
 
     def _check_length(self, length: int) -> None:
         context = self.config.backbone.max_position_embeddings

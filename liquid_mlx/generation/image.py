@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
+from liquid_mlx import kernels
 from liquid_mlx.backbone import Backbone, KVCache
-from liquid_mlx.kernels import sample_codes
 from liquid_mlx.sampling import fold, noise
 
 Head = Callable[[mx.array], mx.array]
@@ -18,7 +18,7 @@ PREFILL = 1024  # tokens prefilled at once: bounds the memory of attention score
 
 @dataclass(frozen=True)
 class Prefix:
-    """A prefilled prompt of one row: its keys and values, and the hidden state of its last token."""
+    """A prefilled prompt of one row: keys and values, and the hidden state of its last token."""
 
     cache: KVCache
     hidden: mx.array
@@ -79,15 +79,10 @@ def draw_codes(
         image_offset: id of code 0.
         prefixes: the prefilled prompt, and with guidance the unconditional one.
     """
-    count = len(draw.seeds)
-    keys = mx.stack([fold(mx.random.key(seed), mx.arange(total)) for seed in draw.seeds])
-    length = max(prefix.cache.offset for prefix in prefixes)
-    cache = KVCache.joined([p.cache for p in prefixes], count, length + total - 1)
-    hidden = mx.concatenate([mx.repeat(p.hidden, count, axis=0) for p in prefixes])
+    keys, cache, hidden = begin(prefixes, draw, total)
     tokens: list[mx.array] = []
     for position in range(total):
-        logits = head(hidden[:, -1])
-        tokens.append(_sample(logits, keys[:, position], draw))
+        tokens.append(sample_codes(head(hidden[:, -1]), keys[:, position], draw))
         if position + 1 < total:
             ids = mx.tile(tokens[-1] + image_offset, len(prefixes))[:, None]
             hidden = backbone(ids, cache)
@@ -99,13 +94,25 @@ def draw_codes(
     yield CodesStep(total, total, tokens)
 
 
-def _sample(logits: mx.array, keys: mx.array, draw: Draw) -> mx.array:
-    """Codes uint32 [count] from logits [count or 2 count, n]: conditional rows come first."""
+def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[mx.array, KVCache, mx.array]:
+    """What a drawing starts from: keys of its noise [count, total, 2], cache, hidden state.
+
+    Rows are all pictures behind the first prefix, then all behind the second.
+    """
     count = len(draw.seeds)
-    shape = (count, logits.shape[-1])
-    return sample_codes(
-        logits[:count],
-        logits[count:] if len(logits) > count else None,
+    keys = mx.stack([fold(mx.random.key(seed), mx.arange(total)) for seed in draw.seeds])
+    length = max(prefix.cache.offset for prefix in prefixes)
+    cache = KVCache.joined([p.cache for p in prefixes], count, length + total - 1)
+    hidden = mx.concatenate([mx.repeat(p.hidden, count, axis=0) for p in prefixes])
+    return keys, cache, hidden
+
+
+def sample_codes(logits: mx.array, keys: mx.array, draw: Draw) -> mx.array:
+    """Codes uint32 [B] from logits [B or 2 B, n] and keys [B, 2]: conditional rows come first."""
+    shape = (len(keys), logits.shape[-1])
+    return kernels.sample_codes(
+        logits[: len(keys)],
+        logits[len(keys) :] if len(logits) > len(keys) else None,
         noise(keys, shape) if draw.temperature > 0 else mx.zeros(shape),
         guidance=draw.guidance,
         temperature=draw.temperature,

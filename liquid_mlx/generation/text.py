@@ -36,7 +36,7 @@ class Reader:
         self._kept: tuple[list[int], KVCache] | None = None
 
     def read(self, shared: list[int], rest: list[int], room: int) -> Prefix:
-        """Prefill ``shared + rest``, with space for ``room`` tokens more; the cache is the caller's."""
+        """Prefill ``shared + rest``, with space for ``room`` more; the cache is the caller's."""
         with self._lock:
             kept, self._kept = self._kept, None
         ids = shared + rest
@@ -56,7 +56,7 @@ class Reader:
         return prefill(self._backbone, ids[known:], cache)
 
     def keep(self, ids: list[int], cache: KVCache) -> None:
-        """Give back a cache that was filled with ``ids`` (the last of them may still be missing)."""
+        """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
         mx.eval(cache.keys, cache.values)  # another thread may take it up: leave nothing lazy
         with self._lock:
             self._kept = ids[: cache.offset], cache
