@@ -186,9 +186,9 @@ def _many(
         "answer": max(map(len, asker.choices or [asker.answer or ""])),
     }
     widths = [longest[name] for name in columns[:-1]]
+    status.start()
     results = Results(asker.columns if single else columns, widths, shape, single)
     total, failed = len(sources) * len(questions), 0
-    status.start()
     for i, source in enumerate(sources):
         rows: list[dict[str, Any]] = []
         try:

@@ -60,7 +60,7 @@ def caption(
         liquid = load(model, dtype=dtype)
         if verbose:
             status.say(f"{model} loaded in {status.seconds:.2f} s")
-        status.start("reading the picture")
+        status.start()
         widths = [max((len(source.name) for source in sources), default=0)]
         columns = ["caption"] if total == 1 else ["picture", "caption"]
         results = Results(columns, widths, shape, single=total == 1)

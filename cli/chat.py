@@ -65,13 +65,15 @@ def chat(
             try:
                 line = input("> " if asked else "").strip()
             except EOFError:
+                if asked:
+                    print()
                 break
             except UnicodeDecodeError:
                 status.warn("The line is not UTF-8 text.")
                 failed = True
                 continue
             if line in ("/quit", "/exit"):
-                return
+                break
             try:
                 talk.take(line)
             except (LiquidError, OSError) as error:
@@ -81,8 +83,6 @@ def chat(
                 if not asked:
                     raise
                 print()
-        if asked:
-            print()
     if failed and not asked:
         raise typer.Exit(3)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -126,7 +125,7 @@ def decode(
     from liquid_mlx.errors import ImageError
     from liquid_mlx.images import save_png
 
-    grids = list(read_codes(codes))
+    grids = read_codes(codes)
     target = Path(output or codes.with_suffix(".png").name).expanduser()
     if target.suffix.lower() != ".png":
         raise ImageError(f"{target}: pictures are written as PNG; give a name that ends in .png.")
@@ -182,7 +181,7 @@ def code_file(codes: np.ndarray, suffix: str) -> bytes:
     return file.getvalue()
 
 
-def read_codes(path: Path) -> Iterator[np.ndarray]:
+def read_codes(path: Path) -> list[np.ndarray]:
     """The grids of codes in a .npy, .json or .jsonl file.
 
     Raises:
@@ -209,15 +208,15 @@ def read_codes(path: Path) -> Iterator[np.ndarray]:
         raise ImageError(f"{path} does not hold codes (.npy, .json, or .jsonl).") from None
     if not found:
         raise ImageError(f"{path} is empty.")
-    yield from found
+    return found
 
 
 def _grid(line: dict[str, Any]) -> np.ndarray:
     """The codes of a line of training data: a flat list, of a square unless sizes are given."""
     import numpy as np
 
-    key = next(key for key in line if key.startswith("vqcode_") and line[key] != "no")
-    codes = np.array(json.loads(line[key]))
+    (text,) = (line[key] for key in line if key.startswith("vqcode_") and line[key] != "no")
+    codes = np.array(json.loads(text))
     side = math.isqrt(codes.size)
     return codes.reshape(side, side)
 

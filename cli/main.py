@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from liquid_mlx import __version__
-from liquid_mlx.cli import ask, caption, chat, codes, generate, info, models
+from liquid_mlx.cli import ask, caption, chat, codes, convert, generate, info, models
 from liquid_mlx.errors import LiquidError
 
 EXIT_CODES = """\
@@ -54,6 +54,7 @@ app.command("caption")(caption.caption)
 app.command("chat")(chat.chat)
 app.command("encode")(codes.encode)
 app.command("decode")(codes.decode)
+app.command("convert")(convert.convert)
 app.command("models")(models.models)
 app.command("info")(info.info)
 

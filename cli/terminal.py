@@ -67,6 +67,7 @@ class Status:
         """Begin a task: time and speed count from here."""
         self._started = time.perf_counter()
         self._shown = 0.0
+        self.clear()
         if text:
             self.show(text)
 

@@ -1,0 +1,101 @@
+"""``liquid chat``: in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from liquid_mlx import load
+from liquid_mlx.cli.terminal import clean
+from liquid_mlx.images import read_settings
+from tests.cli.conftest import Run, in_terminal
+
+
+def test_a_pipe_gets_the_answers_of_a_conversation(run: Run, model: str) -> None:
+    done = run("chat", "-m", "6", input="hello\n\nwhat next?\n")
+    liquid = load(model)
+    messages = [{"role": "user", "content": "hello"}]
+    first = liquid.chat(messages, max_tokens=6)
+    messages += [{"role": "assistant", "content": first}, {"role": "user", "content": "what next?"}]
+    second = liquid.chat(messages, max_tokens=6)
+    assert done.exit_code == 0
+    assert done.stdout == f"{clean(first)}\n{clean(second)}\n"
+    assert done.stderr == ""
+
+
+def test_a_picture_goes_with_the_next_message(photos: Path, run: Run, model: str) -> None:
+    lines = "/image photos/red.png\nwhat is it?\n/save talk.json\n"
+    done = run("chat", "-m", "6", input=lines)
+    liquid = load(model)
+    messages = [{"role": "user", "content": "what is it?"}]
+    pictures = {0: liquid.encode("photos/red.png")}
+    expected = "".join(
+        step.text for step in liquid.stream_chat(messages, pictures=pictures, max_tokens=6)
+    )
+    assert done.stdout == clean(expected) + "\n"
+    assert json.loads(Path("talk.json").read_text())["messages"] == [
+        {"role": "user", "content": "what is it?", "image": "photos/red.png"},
+        {"role": "assistant", "content": expected},
+    ]
+
+
+def test_reset_forgets(photos: Path, run: Run) -> None:
+    once = run("chat", "-m", "6", input="hello\n").stdout
+    lines = "one\n/image photos/red.png\n/reset\nhello\n/save talk.json\n"
+    done = run("chat", "-m", "6", input=lines)
+    assert done.stdout.endswith(once)
+    assert len(json.loads(Path("talk.json").read_text())["messages"]) == 2
+
+
+def test_draw_writes_a_picture(run: Run) -> None:
+    done = run("chat", "--seed", "3", "-q", input="/draw a red circle\n")
+    assert done.stdout == "a-red-circle-3.png\n"
+    assert read_settings("a-red-circle-3.png")["prompt"] == "a red circle"
+    run("generate", "a red circle", "--seed", "3", "-o", "same.png")
+    assert Path("same.png").read_bytes() == Path("a-red-circle-3.png").read_bytes()
+
+
+def test_mistakes_are_told_and_the_conversation_goes_on(run: Run) -> None:
+    Path("there.json").touch()
+    lines = [
+        "/foo", "/image", "/image none.png", "/draw", "/save", "/save there.json", "word " * 9000,
+    ]  # fmt: skip
+    done = run("chat", "-m", "4", input="\n".join([*lines, "hello", "/help", "/quit", "never"]))
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == len(lines)
+    assert "Traceback" not in done.output
+    assert "/reset" in done.stdout
+    assert Path("there.json").read_text() == ""
+
+
+def test_in_a_pipe_a_mistake_changes_the_exit_code(run: Run) -> None:
+    assert run("chat", "-m", "2", input="/image none.png\nhello\n").exit_code == 3
+    assert run("chat", "-m", "2", input=b"\xff\xfe\nhello\n").exit_code == 3
+
+
+def test_on_a_terminal(photos: Path) -> None:
+    keys = iter(
+        [
+            (b"> ", b"hello\n"),
+            (b"> ", b"/image photos/red.png\n"),
+            (b"next message", b"what is it?\n"),
+            (b"> ", b"/draw a red circle\n"),
+            (b"tokens/s)", b"/help\n"),
+            (b"/quit", b"\x04"),
+        ]
+    )
+    done = in_terminal(["chat", "-m", "4"], keys=keys, environment={"COLORTERM": "truecolor"})
+    assert done.code == 0
+    assert b"/help names the commands" in done.output
+    assert "▀".encode() in done.output
+    (picture,) = Path().glob("a-red-circle-*.png")
+    assert Image.open(picture).size[0] > 0
+
+
+def test_ctrl_c_stops_an_answer_and_not_the_conversation(photos: Path) -> None:
+    keys = iter([(b"> ", b"hello\n"), (b"\n", b"\x03"), (b"> ", b"\x04")])
+    done = in_terminal(["chat", "-m", "200", "--temp", "3"], keys=keys)
+    assert done.code in (0, 130)
+    assert b"Traceback" not in done.output
