@@ -27,9 +27,9 @@ from liquid_mlx.convert.stored import Rows
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.vqgan import VQGAN
 
-SAMPLED_ROWS = 32
+RUNS, RUN = 4, 16
 CODES = 6
-PATCH = 4
+PATCH = 2
 
 
 def verify(plan: Plan, folder: Path) -> Verification:
@@ -70,21 +70,26 @@ def _judge(found: Verification, plan: Plan, folder: Path) -> None:
 
 
 def _errors(parts: Sequence[Part], written: Origin) -> dict[str, float]:
+    offset = written.converted.image_offset if written.converted else 0
     sums: dict[str, np.ndarray] = {}
     for part in parts:
-        kinds = [(kind_of(part), 0, part.source.shape[0])]
+        height = part.source.shape[0]
+        kinds = {kind_of(part): (0, height)}
         if part.name == EMBEDDING:
-            offset = written.converted.image_offset if written.converted else 0
-            kinds = [("text rows", 0, offset), ("image rows", offset, part.source.shape[0])]
-        for kind, start, stop in kinds:
-            step = max(1, (stop - start) // SAMPLED_ROWS)
-            for row in range(start, stop, step) if len(part.source.shape) == 2 else (start,):
-                end = row + 1 if len(part.source.shape) == 2 else stop
-                a = _float32(part.source.rows(row, end))
-                b = _float32(written.tensors[part.name].rows(row, end))
+            kinds = {"text rows": (0, offset), "image rows": (offset, height)}
+        for kind, (start, stop) in kinds.items():
+            for rows in _sampled(start, stop) if len(part.source.shape) == 2 else [(start, stop)]:
+                a = _float32(part.source.rows(*rows))
+                b = _float32(written.tensors[part.name].rows(*rows))
                 pair = np.array([((a - b) ** 2).sum(), (a**2).sum()], np.float64)
                 sums[kind] = sums.get(kind, np.zeros(2)) + pair
     return {kind: float(np.sqrt(off / max(size, 1e-30))) for kind, (off, size) in sums.items()}
+
+
+def _sampled(start: int, stop: int) -> list[tuple[int, int]]:
+    """A few runs of rows, the first and the last among them."""
+    firsts = np.linspace(start, max(start, stop - RUN), RUNS).astype(int).tolist()
+    return [(first, min(first + RUN, stop)) for first in sorted(set(firsts))]
 
 
 def _float32(array: mx.array) -> np.ndarray:

@@ -96,6 +96,8 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
     try:
         lock = _locked(partial, target)
         try:
+            for path in partial.iterdir():
+                path.unlink()
             yield partial
             if target.exists():
                 raise CheckpointError(f"{target} has appeared meanwhile: choose another.")
@@ -108,7 +110,7 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
 
 
 def _locked(partial: Path, target: Path) -> int:
-    """Make the folder, or empty it; the lock lives as long as this process."""
+    """Make the folder if it is not there, and lock it for as long as this process lives."""
     partial.mkdir(exist_ok=True)
     lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -118,8 +120,6 @@ def _locked(partial: Path, target: Path) -> int:
     except (BlockingIOError, FileNotFoundError):
         os.close(lock)
         raise CheckpointError(f"Another conversion is writing {target}: wait for it.") from None
-    for path in partial.iterdir():
-        path.unlink()
     return lock
 
 
