@@ -1,0 +1,1 @@
+"""How the demo model was made: a picture world, a tokenizer, a VQGAN and a language model."""
