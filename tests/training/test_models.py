@@ -1,0 +1,65 @@
+"""The two networks: names of the official layout, and the encoder that sees single cells."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from training import cells  # noqa: E402
+from training.language_model import Gemma, GemmaConfig  # noqa: E402
+from training.local_encoder import SIGNALS, CellNetwork, install  # noqa: E402
+from training.vqgan import VQGANConfig, VQModel  # noqa: E402
+
+
+def installed(seed: int = 0) -> tuple[CellNetwork, VQModel]:
+    torch.manual_seed(seed)
+    network = CellNetwork(np.random.default_rng(0).normal(size=(200, 3, 4, 4)))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model = VQModel(VQGANConfig(n_embed=cells.code_count()))
+    install(network, model)
+    return network, model
+
+
+@torch.no_grad()
+def test_the_official_encoder_computes_the_cell_network():
+    network, model = installed()
+    x = torch.rand(2, 3, 64, 96) * 2 - 1
+    z = model.quant_conv(model.encoder(x))
+    patches = x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5)
+    alone = network(patches.reshape(-1, 3, 8, 8)).view(2, 8, 12, SIGNALS).permute(0, 3, 1, 2)
+    assert (z - alone).abs().max() < 0.01 * alone.abs().max()
+
+
+@torch.no_grad()
+def test_a_code_depends_on_its_own_cell_only():
+    _, model = installed()
+    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    changed = x.clone()
+    changed[..., 8:] = -changed[..., 8:]
+    z, other = (model.encoder(p)[..., 0] for p in (x, changed))
+    assert (z - other).abs().max() < 0.01 * z.abs().max()
+
+
+def test_decoding_gives_a_picture_of_eight_pixels_a_code():
+    _, model = installed()
+    with torch.no_grad():
+        assert model.decode(torch.zeros(1, 8, 12, dtype=torch.long)).shape == (1, 3, 64, 96)
+
+
+def test_the_checkpoint_has_hugging_face_names_and_a_plain_table():
+    config = GemmaConfig(vocab_size=640 + cells.code_count(), num_hidden_layers=1)
+    weights = Gemma(config).checkpoint()
+    assert weights["model.embed_tokens.weight"].shape == (config.vocab_size, config.hidden_size)
+    assert "model.layers.0.self_attn.q_proj.weight" in weights
+    assert "model.norm.weight" in weights
+    assert not any("factor" in name or "colours" in name for name in weights)
+
+
+@torch.no_grad()
+def test_padding_and_later_tokens_do_not_matter():
+    torch.manual_seed(0)
+    model = Gemma(GemmaConfig(vocab_size=640 + cells.code_count(), num_hidden_layers=2))
+    ids = torch.randint(0, 640, (1, 12))
+    longer = torch.cat((ids, torch.randint(0, 640, (1, 5))), dim=1)
+    assert torch.allclose(model(ids), model(longer)[:, :12], atol=1e-5)

@@ -1,0 +1,59 @@
+"""Muon: momentum whose matrices are made orthogonal before they are applied (Keller Jordan, 2024).
+
+Matrices of one shape are worked on together; the processes share the work.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Newton-Schulz iteration towards the nearest orthogonal matrices, [n, rows, columns]."""
+    a, b, c = _COEFFICIENTS
+    x = matrices.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).float()
+
+
+class Muon(torch.optim.Optimizer):
+    """For two-dimensional weights inside the network, not for embeddings or the head."""
+
+    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self.shapes = sorted({tuple(p.shape) for p in parameters})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        rank, world = dist.get_rank(), dist.get_world_size()
+        for group in self.param_groups:
+            updates = []
+            for shape in self.shapes:
+                alike = [p for p in group["params"] if tuple(p.shape) == shape]
+                for p in alike:
+                    state = self.state[p]
+                    if not state:
+                        state["velocity"] = torch.zeros_like(p)
+                    state["velocity"].lerp_(p.grad, 1 - group["momentum"])
+                looked_ahead = torch.stack(
+                    [p.grad.lerp(self.state[p]["velocity"], group["momentum"]) for p in alike]
+                )
+                update = torch.zeros_like(looked_ahead)
+                update[rank::world] = orthogonalise(looked_ahead[rank::world])
+                updates.append((alike, update))
+            shared = torch.cat([update.flatten() for _, update in updates])
+            dist.all_reduce(shared)
+            start = 0
+            for alike, update in updates:
+                update = shared[start : start + update.numel()].view_as(update)
+                start += update.numel()
+                scale = group["lr"] * max(1, update.shape[1] / update.shape[2]) ** 0.5
+                for p, change in zip(alike, update, strict=True):
+                    p.add_(change, alpha=-scale)
