@@ -148,12 +148,13 @@ def memory() -> int:
 
 def _delete(name: str, found: list[Found], yes: bool) -> None:
     from liquid_mlx.errors import HubError
+    from liquid_mlx.hub import DEMO
 
+    if name == DEMO:
+        raise HubError("The demo model belongs to the program and cannot be deleted.")
     model = next((model for model in found if model.name == name), None)
     if model is None:
         raise HubError(f"There is no model {name!r} here: `liquid models` lists them.")
-    if model.kind == "bundled":
-        raise HubError("The demo model belongs to the program and cannot be deleted.")
     folder = model.folder.parents[1] if model.kind == "cached" else model.folder
     question = f"Delete {folder} ({gigabytes(model.bytes)})?"
     if not yes and not typer.confirm(question, err=True):

@@ -45,7 +45,10 @@ TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the K like
 TopP = Annotated[
     float, typer.Option("--top-p", metavar="P", help="Only the likeliest that make up P.")
 ]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="For a temperature above 0.")]
+Seed = Annotated[
+    int | None,
+    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="For a temperature above 0."),
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="A JSON object per line, as they come.")]
 NoExif = Annotated[
