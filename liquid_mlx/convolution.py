@@ -50,7 +50,8 @@ def _rows(x: mx.array) -> int:
 def _nine_products(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     batch, rows, columns, channels = x.shape
     width = columns + 2
-    taps = [(i * width + j, weight[:, i, j].T) for i in range(3) for j in range(3)]
+    matrices = mx.contiguous(weight.transpose(1, 2, 3, 0))
+    taps = [(i * width + j, matrices[i, j]) for i in range(3) for j in range(3)]
     strips = []
     for start in range(0, rows, _rows(x)):
         n = min(_rows(x), rows - start)
