@@ -81,6 +81,20 @@ def _positive(values: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
+        raise CheckpointError(f"{name} must be a positive number, not {value!r}.")
+    return value
+
+
+def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = values.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"{name} must be an object, not {value!r}.")
+    return value
+
+
 def _integers(values: Any) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)) or not all(
         isinstance(v, int) and not isinstance(v, bool) and 0 < v < 2**31 for v in values
@@ -143,21 +157,35 @@ class BackboneConfig:
                 f"config.json: {heads} heads, {known['num_key_value_heads']} key-value heads of "
                 f"width {known['head_dim']} do not fit together."
             )
-        rope = values.get("rope_parameters") or {}
-        known["rope_theta"] = float(values.get("rope_theta") or rope.get("rope_theta", 10000.0))
-        known["rope_scaling"] = _rope_scaling(values.get("rope_scaling") or rope)
+        rope = _mapping(values, "rope_parameters")
+        theta = {"rope_theta": values.get("rope_theta") or rope.get("rope_theta", 10000.0)}
+        known["rope_theta"] = _number(theta, "rope_theta")
+        known["rope_scaling"] = _rope_scaling(_mapping(values, "rope_scaling") or rope)
         tied = values.get("tie_word_embeddings")
-        known["tie_word_embeddings"] = model_type.startswith("gemma") if tied is None else tied
+        known["tie_word_embeddings"] = (
+            model_type.startswith("gemma") if tied is None else bool(tied)
+        )
         known["attention_bias"] = model_type == "qwen2" or bool(values.get("attention_bias"))
+        if values.get("rms_norm_eps") is not None:
+            known["rms_norm_eps"] = _number(values, "rms_norm_eps")
+        if values.get("max_position_embeddings") is not None:
+            known["max_position_embeddings"] = _positive(values, "max_position_embeddings")
         if model_type == "gemma2":
-            known["query_pre_attn_scalar"] = values.get("query_pre_attn_scalar", 256)
-            known["attn_logit_softcapping"] = values.get("attn_logit_softcapping", 50.0)
-            known["final_logit_softcapping"] = values.get("final_logit_softcapping", 30.0)
-            known["sliding_window"] = values.get("sliding_window", 4096)
-        for name in ("rms_norm_eps", "max_position_embeddings"):
-            if values.get(name) is not None:
-                known[name] = values[name]
+            for name, default in _GEMMA2.items():
+                whole = isinstance(default, int)
+                known[name] = values.get(name, default)
+                if known[name] is not None:
+                    known[name] = (_positive if whole else _number)(known, name)
         return cls(model_type=model_type, **known)
+
+
+_GEMMA2: dict[str, float] = {
+    "query_pre_attn_scalar": 256.0,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "sliding_window": 4096,
+}
+_LLAMA3 = ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
 def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -166,6 +194,11 @@ def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
     if kind not in ("llama3", "linear"):
         raise CheckpointError(f"Unknown rope scaling {kind!r}: llama3 and linear are supported.")
+    try:
+        for name in ("factor", *(_LLAMA3 if kind == "llama3" else ())):
+            _number(scaling, name)
+    except KeyError as error:
+        raise CheckpointError(f"config.json: rope_scaling has no {error.args[0]}.") from None
     return {**scaling, "rope_type": kind}
 
 
@@ -203,7 +236,8 @@ class LiquidConfig:
     """All that the program knows of a model before it reads a weight.
 
     ``image_offset`` is the id of code 0; ids from there to ``image_offset + vqgan.n_embed - 1``
-    are codes, ids below are text. ``special`` maps ``NEEDED_TOKENS``, and ``TURN_TOKENS`` if there, to ids.
+    are codes, ids below are text. ``special`` maps ``NEEDED_TOKENS``, and ``TURN_TOKENS`` where
+    the tokenizer has them, to ids.
     ``sizes[0]`` is drawn without words, the others with the "Image Size" words.
     """
 
@@ -305,6 +339,9 @@ class LiquidConfig:
 def recommended_from(values: Mapping[str, Any]) -> Recommended:
     """Settings from a mapping; unknown keys are ignored, missing ones take the reference's."""
     known = {name: values[name] for name in Recommended.__dataclass_fields__ if name in values}
+    for name, value in known.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
+            raise CheckpointError(f"The recommended {name} must be a number, not {value!r}.")
     return replace(Recommended(), **known)
 
 
@@ -316,7 +353,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path.parent} has no {path.name}: is this a model folder?"
         ) from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}).") from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} does not hold a JSON object.")

@@ -38,7 +38,7 @@ def test_defaults_are_those_of_each_architecture():
 
 
 def test_both_spellings_of_rope_settings_are_read():
-    scaling = {"rope_type": "llama3", "factor": 8.0}
+    scaling = {"rope_type": "linear", "factor": 8.0}
     old = BackboneConfig.from_dict({**LLAMA, "rope_theta": 5e5, "rope_scaling": scaling})
     new = BackboneConfig.from_dict({**LLAMA, "rope_parameters": {"rope_theta": 5e5, **scaling}})
     assert old.rope_theta == new.rope_theta == 5e5
