@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from liquid_mlx import __version__
-from liquid_mlx.cli import ask, caption, chat, codes, convert, generate, info, models
+from liquid_mlx.cli import ask, bench, caption, chat, codes, convert, generate, info, models
 from liquid_mlx.errors import LiquidError
 
 EXIT_CODES = """\
@@ -57,6 +57,7 @@ app.command("decode")(codes.decode)
 app.command("convert")(convert.convert)
 app.command("models")(models.models)
 app.command("info")(info.info)
+app.command("bench")(bench.bench)
 
 
 def _version(asked: bool) -> None:

@@ -79,7 +79,7 @@ class Liquid:
         self.name = name
         self.prompts = prompts
         self._dtype = backbone.dtype
-        self._vqgan = vqgan
+        self.vqgan = vqgan
         self._reload = reload
         self._held: Language | None = Language(backbone, config, prompts)
         turn = config.special.get("end_of_turn")
@@ -87,7 +87,7 @@ class Liquid:
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def _language(self) -> Language:
+    def language(self) -> Language:
         """The language model, read again if ``low_ram`` has freed it."""
         if self._held is None and self._reload is not None:
             self._held = Language(self._reload(), self.config, self.prompts)
@@ -180,7 +180,7 @@ class Liquid:
             for seed in draw.seeds
         ]
         with limits():
-            for step in self._language.draw(ids, draw, size, rows * columns, window):
+            for step in self.language.draw(ids, draw, size, rows * columns, window):
                 if step.position < step.total:
                     yield ImageStep(step, columns, settings, self.decode)
         self._free()
@@ -188,9 +188,9 @@ class Liquid:
 
     def _check_memory(self, rows: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""
-        model = {"weights": weight_bytes(self._language.backbone, self._dtype)}
+        model = {"weights": weight_bytes(self.language.backbone, self._dtype)}
         keys = {"keys and values": kv_bytes(self.config.backbone, rows, length, self._dtype)}
-        pixels = {"image tokenizer": weight_bytes(self._vqgan, mx.float32)}
+        pixels = {"image tokenizer": weight_bytes(self.vqgan, mx.float32)}
         decoding = {"decoding": decoder_bytes(self.config.vqgan, size.width, size.height)}
         fewer = "draw fewer pictures at once, or convert the model to fewer bits"
         if self._reload is None:
@@ -213,7 +213,7 @@ class Liquid:
         """
         pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
         if self._seen is None or not np.array_equal(self._seen[0], pixels):
-            codes = self._vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
+            codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
             self._seen = pixels, np.array(codes, dtype=np.int32)
         return self._seen[1].copy()
 
@@ -225,7 +225,7 @@ class Liquid:
             raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
         if codes.min() < 0 or codes.max() >= n_codes:
             raise ImageError(f"Codes lie in 0 to {n_codes - 1}; these reach {codes.max()}.")
-        pixels = self._vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
+        pixels = self.vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
         return images.to_image(np.array(pixels))
 
     # Text
@@ -275,7 +275,7 @@ class Liquid:
         shared, rest = self.prompts.question(self.encode(picture, exif=exif), question)
         room = max(len(reply) for reply in replies)
         self._check_length(len(shared) + len(rest) + room)
-        language = self._language
+        language = self.language
         prefix = language.reader.read(shared, rest, room)
         try:
             return [
@@ -336,7 +336,7 @@ class Liquid:
         (drawn,) = _seeds(seed, 1)
 
         def steps() -> Iterator[TextStep]:
-            language = self._language
+            language = self.language
             prefix = language.reader.read(shared, rest, room)
             complete = self.prompts.decoder()
             written: list[int] = []
@@ -366,7 +366,7 @@ class Liquid:
         if not ids or min(ids) < 0 or max(ids) >= self.config.backbone.vocab_size:
             raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
         self._check_length(len(ids))
-        backbone = self._language.backbone
+        backbone = self.language.backbone
         cache = KVCache.empty(self.config.backbone, 1, len(ids), self._dtype)
         return backbone.head()(backbone(mx.array([ids]), cache)[0])
 

@@ -1,0 +1,115 @@
+"""Predictions: seconds per picture on each Apple chip, from bytes per step and memory bandwidth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from liquid_mlx.config import BackboneConfig, LiquidConfig
+
+PROMPT = 16  # tokens before the first code
+ROWS = 2  # with guidance
+HEAD_BITS = 8.5  # embedding and head of a quantized model: 8 bits in groups of 64
+WEIGHTS = {"4 bits": 4.5, "6 bits": 6.5, "8 bits": 8.5, "bfloat16": 16.0}  # with scales and biases
+HALF = 2  # bytes of a bfloat16
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What decides a step's bytes."""
+
+    name: str
+    backbone: BackboneConfig
+    codes: int
+    picture: int
+
+    @classmethod
+    def of(cls, name: str, config: LiquidConfig) -> Geometry:
+        rows, columns = config.grid(config.sizes[0])
+        return cls(name, config.backbone, config.vqgan.n_embed, rows * columns)
+
+    @property
+    def body(self) -> int:
+        """Parameters of all layers; norms and biases are too few to count."""
+        c = self.backbone
+        heads = 2 * c.num_attention_heads + 2 * c.num_key_value_heads  # q and o, k and v
+        layer = heads * c.head_dim * c.hidden_size + 3 * c.hidden_size * c.intermediate_size
+        return c.num_hidden_layers * layer
+
+    def step_bytes(self, bits: float) -> float:
+        """Read per step: the body, the head's image rows, keys and values in mid-picture."""
+        c = self.backbone
+        head = self.codes * c.hidden_size * min(max(bits, HEAD_BITS), 16) / 8
+        token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * HALF
+        return self.body * bits / 8 + head + ROWS * (PROMPT + self.picture / 2) * token
+
+    def weight_bytes(self, bits: float) -> float:
+        """Of the whole language model in memory."""
+        c = self.backbone
+        tables = 1 if c.tie_word_embeddings else 2
+        embedding = tables * c.vocab_size * c.hidden_size * min(max(bits, HEAD_BITS), 16) / 8
+        return self.body * bits / 8 + embedding
+
+
+def read_data() -> dict[str, Any]:
+    """Chips with bandwidths and their sources, and the official model's geometry."""
+    data: dict[str, Any] = json.loads((Path(__file__).parent / "plan.json").read_text())
+    return data
+
+
+def official(data: dict[str, Any]) -> Geometry:
+    values = data["liquid_7b"]
+    config = BackboneConfig.from_dict(values["backbone"])
+    return Geometry("Liquid 7B", config, values["codes"], values["picture"])
+
+
+def predict(geometry: Geometry, data: dict[str, Any]) -> dict[str, Any]:
+    """Bytes per step for each width, and for each chip the seconds at best and at worst."""
+    least, most = data["efficiency"]["least"], data["efficiency"]["most"]
+    steps = {name: geometry.step_bytes(bits) for name, bits in WEIGHTS.items()}
+
+    def seconds(speed: float) -> dict[str, list[float]]:
+        whole = {name: geometry.picture * size / (speed * 1e9) for name, size in steps.items()}
+        return {name: [round(s / most, 1), round(s / least, 1)] for name, s in whole.items()}
+
+    return {
+        "model": geometry.name,
+        "prediction": True,
+        "efficiency": [least, most],
+        "step_gb": {name: round(size / 1e9, 3) for name, size in steps.items()},
+        "weights_gb": {
+            name: round(geometry.weight_bytes(bits) / 1e9, 2) for name, bits in WEIGHTS.items()
+        },
+        "chips": [
+            {"chip": c["chip"], "gb_per_s": c["gb_per_s"], "seconds": seconds(c["gb_per_s"])}
+            for c in data["chips"]
+        ],
+    }
+
+
+def table(plan: dict[str, Any]) -> str:
+    """The prediction as text."""
+    widths = list(plan["step_gb"])
+    least, most = (round(100 * share) for share in plan["efficiency"])
+    rows = [["chip", "GB/s", *widths]]
+    for chip in plan["chips"]:
+        ranges = ("-".join(_seconds(s) for s in chip["seconds"][name]) for name in widths)
+        rows.append([chip["chip"], f"{chip['gb_per_s']:g}", *ranges])
+    rows.append(["weights", "GB", *(f"{plan['weights_gb'][name]:g}" for name in widths)])
+    rows.append(["read per step", "GB", *(f"{plan['step_gb'][name]:g}" for name in widths)])
+    columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"Seconds per picture of {plan['model']}, guidance on. A prediction, not a measurement:",
+        f"bytes read per step over {most} to {least} % of the chip's memory bandwidth.",
+        "",
+    ]
+    for row in rows:
+        cells = (cell.rjust(width) for cell, width in zip(row[1:], columns[1:], strict=True))
+        lines.append("  ".join([row[0].ljust(columns[0]), *cells]))
+    return "\n".join(lines)
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
