@@ -53,7 +53,13 @@ def texts() -> dict[str, str]:
 def _call_each_kernel() -> None:
     """Both kinds of row, guided or not; inputs of under 8 values, which MLX puts into another
     address space; GroupNorm with and without SiLU."""
-    settings: Any = dict(guidance=7.0, temperature=1.0, top_k=2, top_p=0.9, backend="metal")
+    settings: Any = {
+        "guidance": 7.0,
+        "temperature": 1.0,
+        "top_k": 2,
+        "top_p": 0.9,
+        "backend": "metal",
+    }
     for dtype in (mx.float32, mx.bfloat16, mx.float16):
         for n in (4, 512, 8192, 264192):
             logits, noise = mx.zeros((1, n), dtype=dtype), mx.zeros((1, n))

@@ -80,19 +80,15 @@ uint find(Keys key, Masses mass, uint tau, float limit, thread float& above,
   return found;
 }
 
-// What is left to draw from after top-k and top-p: keys above `tau`, and those equal to it up to
-// the index `last`.
-struct Kept {
-  uint tau, last;
-};
-
+// What is left to draw from after top-k and top-p: keys above x, and those equal to x up to the
+// index y.
 template <int N, int VALUES, int THREADS, int STRIDE, typename Keys, typename Masses>
-Kept keep(Keys key, Masses mass, uint best, float top_k, float top_p, threadgroup float3* sums,
+uint2 keep(Keys key, Masses mass, uint best, float top_k, float top_p, threadgroup float3* sums,
           thread Place& at) {
-  Kept kept = {0u, 0xffffffffu};
+  uint2 kept = uint2(0u, 0xffffffffu);
   float above;
   if (top_k >= 1.0f && top_k < float(N)) {
-    kept.tau = find<false, VALUES, THREADS, STRIDE>(key, mass, 0u, top_k - 1.0f, above, sums, at);
+    kept.x = find<false, VALUES, THREADS, STRIDE>(key, mass, 0u, top_k - 1.0f, above, sums, at);
   }
   if (top_p < 1.0f) {
     const float top = unordered(best);
@@ -100,17 +96,17 @@ Kept keep(Keys key, Masses mass, uint best, float top_k, float top_p, threadgrou
     UNROLL
     for (int j = 0; j < VALUES; j++) {
       const uint k = key[j * STRIDE];
-      const float m = k >= kept.tau ? weigh(k, top) : 0.0f;
+      const float m = k >= kept.x ? weigh(k, top) : 0.0f;
       mass[j * STRIDE] = m;
       part.x += m;
     }
     const float limit = top_p * total(part, sums, at).x;
     const uint tau =
         find<false, VALUES, THREADS, STRIDE>(key, mass, 0u, limit, above, sums, at);
-    if (tau < kept.tau) {
+    if (tau < kept.x) {
       return kept;
     }
-    kept.tau = tau;
+    kept.x = tau;
     part = float3(0.0f);
     UNROLL
     for (int j = 0; j < VALUES; j++) {
@@ -120,7 +116,7 @@ Kept keep(Keys key, Masses mass, uint best, float top_k, float top_p, threadgrou
     const float room = metal::floor((limit - above) / weigh(tau, top)) + 1.0f;
     if (room < ties) {
       const float before = metal::max(room, 1.0f) - 1.0f;
-      kept.last = ~find<true, VALUES, THREADS, STRIDE>(key, mass, tau, before, above, sums, at);
+      kept.y = ~find<true, VALUES, THREADS, STRIDE>(key, mass, tau, before, above, sums, at);
     }
   }
   return kept;
@@ -156,7 +152,7 @@ uint draw(Logits conditional, Others unconditional, Noise noise, Settings settin
   }
   best = greatest(best, peaks, at);
 
-  Kept kept = {best, 0xffffffffu};
+  uint2 kept = uint2(best, 0xffffffffu);
   if (temperature > 0.0f) {
     kept = keep<N, VALUES, THREADS, STRIDE>(key, mass, best, settings[2], settings[3], sums, at);
   }
@@ -166,7 +162,7 @@ uint draw(Logits conditional, Others unconditional, Noise noise, Settings settin
   for (int j = 0; j < VALUES; j++) {
     const int i = j * THREADS + int(at.self);
     const uint k = key[j * STRIDE];
-    if (i < N && (k > kept.tau || (k == kept.tau && uint(i) <= kept.last))) {
+    if (i < N && (k > kept.x || (k == kept.x && uint(i) <= kept.y))) {
       uint s = k;
       if (temperature > 0.0f) {
         s = ordered(unordered(k) - metal::precise::log(-metal::precise::log(noise[i])));

@@ -43,7 +43,7 @@ def draw(z, noise, *, temperature, top_k, top_p):
         return best, lambda other: other == best
     keep, edge = kept(z, top_k, top_p)
     with np.errstate(all="ignore"):
-        scores = z - np.log(-np.log(noise.astype(np.float64)))
+        scores = z - np.log(-np.log(noise.astype(np.float64))).astype(np.float32)
         best = int(np.argmax(np.where(keep, scores, -np.inf)))
 
     def close(other):

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 
 KINDS = 8
+TEMPERATURES = [0, 1e-6, *3 * [0.5, 0.99, 1, 2]]
 
 
 def logits(rng, rows, n):
@@ -33,12 +34,14 @@ def logits(rng, rows, n):
 def batches(rng, n, rows, dtype):
     """-> (conditional, unconditional or None, noise, settings) for every top-k and top-p."""
     for top_k, top_p in itertools.product((0, 1, 40, n - 1, n, n + 7), (1, 0.999, 0.96, 0.5, 1e-6)):
-        settings = dict(
-            guidance=float(rng.choice([0, 1, 1.5, 7, 20])),
-            temperature=float(rng.choice([0, 1e-6, 0.5, 0.99, 1, 2], p=[0.08, 0.04] + 4 * [0.22])),
-            top_k=top_k,
-            top_p=top_p,
-        )
+        settings = {
+            "guidance": float(rng.choice([0, 1, 1.5, 7, 20])),
+            "temperature": float(
+                rng.choice([0, 1e-6, 0.5, 0.99, 1, 2], p=[0.08, 0.04] + 4 * [0.22])
+            ),
+            "top_k": top_k,
+            "top_p": top_p,
+        }
         conditional = mx.array(logits(rng, rows, n)).astype(dtype)
         unconditional = mx.array(logits(rng, rows, n)).astype(dtype)
         if rng.random() < 0.2:

@@ -11,7 +11,7 @@ from tests.kernels.compare import check_rows
 from tests.kernels.rows import batches
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
-PLAIN = dict(guidance=1.0, temperature=1.0, top_k=0, top_p=1.0)
+PLAIN = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -20,7 +20,7 @@ def test_twin_draws_what_the_reference_draws(n, rows, dtype):
     differ = 0
     for *arrays, settings in batches(np.random.default_rng(n), n, rows, DTYPES[dtype]):
         differ += check_rows(sample_codes(*arrays, **settings, backend="mlx"), *arrays, settings)
-    assert differ <= 1 + 30 * rows // 1000
+    assert differ <= 1  # decided by a rounding
 
 
 def test_noise_decides_and_repeats():
@@ -45,7 +45,7 @@ def test_rows_of_nan_and_minus_infinity_give_id_0():
     noise = mx.random.uniform(0.1, 0.9, (2, 5), key=mx.random.key(0))
     for temperature in (0.0, 1.0):
         for top_k, top_p in ((0, 1.0), (2, 0.5)):
-            settings = dict(guidance=1.0, temperature=temperature, top_k=top_k, top_p=top_p)
+            settings = {"guidance": 1.0, "temperature": temperature, "top_k": top_k, "top_p": top_p}
             assert sample_codes(nothing, None, noise, **settings).tolist() == [0, 0]
 
 

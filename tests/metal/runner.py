@@ -1,8 +1,9 @@
 """Runs Metal kernels on the CPU, for machines without Metal.
 
 `metal_kernel` stands in for `mx.fast.metal_kernel`: the text that MLX generates (signature and
-unmodified source) is compiled as C++ against shim.h and every thread runs as a fiber, in order, in
-reverse or shuffled. That shows what the algorithm computes, not how Apple's compiler and GPU do.
+unmodified source) is compiled as C++ against shim.h, and runtime.cpp runs every thread as a fiber,
+in order, in reverse or shuffled. That shows what the algorithm computes, not what Apple's compiler
+and GPU make of it.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import mlx.core as mx
@@ -19,50 +21,31 @@ import numpy as np
 
 from liquid_mlx.kernels.dump import generated_text
 
-SHIM = Path(__file__).with_name("shim.h")
+HERE = Path(__file__).parent
 COMPILER = shutil.which("g++") or shutil.which("clang++")
-FLAGS = ["-std=c++17", "-O2", "-w", "-shared", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE"]
+FLAGS = [
+    "-std=c++17",
+    "-w",
+    "-shared",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-ffp-contract=off",
+    "-U_FORTIFY_SOURCE",
+]
 POISON = 0xA5
 GUARD = 256  # bytes on either side of each buffer that must stay as they were
 
 real_metal_kernel = mx.fast.metal_kernel
 folder = tempfile.TemporaryDirectory(prefix="liquid-kernels-")
-libraries: dict[str, ctypes.CDLL] = {}
 
 ATTRIBUTES = {
-    "simdgroup_index_in_threadgroup": "run::now->index / 32",
-    "thread_index_in_simdgroup": "run::now->index % 32",
+    "simdgroup_index_in_threadgroup": "run::thread_index() / 32",
+    "thread_index_in_simdgroup": "run::thread_index() % 32",
     "thread_position_in_threadgroup": "run::in_threadgroup()",
-    "thread_position_in_grid": "run::in_grid(full)",
-    "threadgroup_position_in_grid": "run::group",
-    "threadgroups_per_grid": "run::groups",
+    "thread_position_in_grid": "run::in_grid()",
+    "threadgroup_position_in_grid": "run::group()",
+    "threadgroups_per_grid": "run::groups()",
 }
-
-LAUNCH = """
-static void** buffers;
-static uint3 full;
-static void enter() {{ {kernel}({arguments}); }}
-
-extern "C" const char* launch(void** to, const uint* grid, const uint* size, uint seed) {{
-  run::make_fibers();
-  run::kernel = enter;
-  run::error[0] = 0;
-  buffers = to;
-  full = {{size[0], size[1], size[2]}};
-  run::groups = {{(grid[0] - 1) / size[0] + 1, (grid[1] - 1) / size[1] + 1, (grid[2] - 1) / size[2] + 1}};
-  std::mt19937 random(seed);
-  for (uint z = 0; z < run::groups.z; z++)
-    for (uint y = 0; y < run::groups.y; y++)
-      for (uint x = 0; x < run::groups.x; x++) {{
-        run::group = {{x, y, z}};
-        run::group_size = {{std::min(full.x, grid[0] - x * full.x), std::min(full.y, grid[1] - y * full.y),
-                           std::min(full.z, grid[2] - z * full.z)}};
-        const uint threads = run::group_size.x * run::group_size.y * run::group_size.z;
-        if (!run::run_group(threads, seed, random)) return run::error;
-      }}
-  return run::error;
-}}
-"""
 
 
 class RunnerError(Exception):
@@ -79,14 +62,14 @@ class Runner:
         self.ready: dict[tuple, tuple[ctypes.CDLL, list[str]]] = {}
 
     def __call__(self, *, inputs, output_shapes, output_dtypes, grid, threadgroup, template=()):
-        called = dict(
-            inputs=inputs,
-            output_shapes=output_shapes,
-            output_dtypes=output_dtypes,
-            grid=grid,
-            threadgroup=threadgroup,
-            template=list(template),
-        )
+        called = {
+            "inputs": inputs,
+            "output_shapes": output_shapes,
+            "output_dtypes": output_dtypes,
+            "grid": grid,
+            "threadgroup": threadgroup,
+            "template": list(template),
+        }
         key = (str(template), str([(a.dtype, a.ndim, a.size < 8) for a in inputs]))
         if key not in self.ready:
             self.ready[key] = compiled(generated_text(self.kernel, called))
@@ -113,7 +96,8 @@ class Runner:
         guarded = [values[name] for name in names]
         pointers = (ctypes.c_void_p * len(names))(*[g.ctypes.data + GUARD for g in guarded])
         sizes = [(ctypes.c_uint * 3)(*called[key]) for key in ("grid", "threadgroup")]
-        message = library.launch(pointers, *sizes, ctypes.c_uint(seed))
+        library.set_buffers(pointers)
+        message = runtime().launch(library.enter, *sizes, ctypes.c_uint(seed))
         if message:
             raise RunnerError(f"{self.made['name']}: {message.decode()}")
         for name, g in zip(names, guarded, strict=True):
@@ -133,12 +117,17 @@ def metal_kernel(*schedules: int):
 
 def compiled(text: str) -> tuple[ctypes.CDLL, list[str]]:
     """The library for a generated text, and which array goes into each of its buffers."""
-    text, instance = re.split(r"\ntemplate \[\[host_name", text)[0], re.search(r"decltype\((.+)\)", text)
+    text, instance = (
+        re.split(r"\ntemplate \[\[host_name", text)[0],
+        re.search(r"decltype\((.+)\)", text),
+    )
     names, arguments = [], []
     name = re.search(r"\[\[kernel\]\] void (\w+)\(", text)[1]
     signature = text.split(f"void {name}(")[1].split(") {\n")[0]
     for parameter in signature.split(",\n"):
-        kind, argument, attribute = re.fullmatch(r"\s*(.+?) (\w+) \[\[(.+?)\]\]", parameter).groups()
+        kind, argument, attribute = re.fullmatch(
+            r"\s*(.+?) (\w+) \[\[(.+?)\]\]", parameter
+        ).groups()
         if not attribute.startswith("buffer"):
             arguments.append(ATTRIBUTES[attribute])
             continue
@@ -153,18 +142,34 @@ def compiled(text: str) -> tuple[ctypes.CDLL, list[str]]:
         text,
         flags=re.M,
     )
-    launch = LAUNCH.format(kernel=instance[1] if instance else name, arguments=", ".join(arguments))
-    source = f'#include "{SHIM}"\n{text}\n{launch}'
+    call = f"{instance[1] if instance else name}({', '.join(arguments)})"
+    source = f"""#include "{HERE}/shim.h"
+{text}
+static void** buffers;
+extern "C" VISIBLE void set_buffers(void** to) {{ buffers = to; }}
+extern "C" VISIBLE void enter() {{ {call}; }}
+"""
+    runtime()
+    return library(source, "-O1"), names
+
+
+@cache
+def runtime() -> ctypes.CDLL:
+    """The scheduler, one for all kernels."""
+    loaded = library(f'#include "{HERE}/runtime.cpp"\n', "-O2", ctypes.RTLD_GLOBAL)
+    loaded.launch.restype = ctypes.c_char_p
+    return loaded
+
+
+@cache
+def library(source: str, optimise: str, mode: int = ctypes.RTLD_LOCAL) -> ctypes.CDLL:
     path = Path(folder.name) / hashlib.sha256(source.encode()).hexdigest()[:20]
-    if str(path) not in libraries:
-        path.with_suffix(".cpp").write_text(source)
-        command = [COMPILER, *FLAGS, "-o", f"{path}.so", f"{path}.cpp"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RunnerError(done.stderr[:4000])
-        libraries[str(path)] = ctypes.CDLL(f"{path}.so")
-        libraries[str(path)].launch.restype = ctypes.c_char_p
-    return libraries[str(path)], names
+    path.with_suffix(".cpp").write_text(source)
+    command = [COMPILER, *FLAGS, optimise, "-o", f"{path}.so", f"{path}.cpp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunnerError(done.stderr[:4000])
+    return ctypes.CDLL(f"{path}.so", mode=mode)
 
 
 def guard(array: np.ndarray) -> np.ndarray:
