@@ -27,7 +27,8 @@ def generate(
         typer.Argument(metavar="[PROMPT]...", help="What to draw; - reads a line each from stdin."),
     ] = None,
     prompt: Annotated[
-        list[str] | None, typer.Option("--prompt", "-p", metavar="TEXT", help="The same.")
+        list[str] | None,
+        typer.Option("--prompt", "-p", metavar="TEXT", help="A prompt; may be repeated."),
     ] = None,
     prompt_file: Annotated[
         Path | None,
@@ -53,8 +54,12 @@ def generate(
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="One of the model's sizes.")
     ] = None,
-    width: Annotated[int | None, typer.Option(metavar="PIXELS", help="The same.")] = None,
-    height: Annotated[int | None, typer.Option(metavar="PIXELS", help="The same.")] = None,
+    width: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Width, instead of --size.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="Height, instead of --size.")
+    ] = None,
     guidance: Annotated[
         float | None, typer.Option(metavar="G", help="How strongly the prompt steers; 1 is off.")
     ] = None,
@@ -72,7 +77,10 @@ def generate(
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config-from-metadata", "-C", metavar="FILE", help="Repeat a picture, or its sidecar."
+            "--config-from-metadata",
+            "-C",
+            metavar="FILE",
+            help="Settings of a picture or a sidecar.",
         ),
     ] = None,
     metadata: Annotated[

@@ -1,0 +1,79 @@
+"""``python -m liquid_mlx.cli.reference > docs/cli.md``: the reference of every command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.main import get_command
+
+from liquid_mlx.cli.main import EXIT_CODES, app
+
+HEADER = f"""\
+# Commands
+
+Written by `python -m liquid_mlx.cli.reference > docs/cli.md` from the commands themselves; a test
+keeps it current.
+
+Results go to stdout and nothing else does; progress, summaries and errors go to stderr. In a pipe
+there is no progress, no colour, and text is tab-separated. Control characters in what models and
+files say are left out of text.
+
+{EXIT_CODES.strip()}
+
+| Variable | What it does |
+|---|---|
+| `LIQUID_MODEL` | the model, where `--model` is not given |
+| `HF_HOME`, `HF_HUB_OFFLINE` | Hugging Face's cache; use it without asking the network |
+| `NO_COLOR` | no colours: no preview in half blocks |
+| `COLUMNS` | width of tables and of the status line |
+
+Every command has `-h`/`--help`; `liquid --version` tells the version. `liquid --install-completion`
+sets up completion for bash, zsh or fish; `liquid --show-completion` prints the script instead.
+"""
+
+
+def reference() -> str:
+    """The whole page, as Markdown."""
+    group: Any = get_command(app)
+    parts = [HEADER]
+    for name, command in group.commands.items():
+        parts.append("\n".join(_command(name, command)))
+    return "\n".join(parts)
+
+
+def _command(name: str, command: Any) -> Iterator[str]:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option"]
+    usage = " ".join([name, "[OPTIONS]", *(a.metavar for a in arguments)])
+    yield f"## liquid {name}\n"
+    yield " ".join(command.help.split("\n\n")[0].split()) + "\n"
+    yield f"```\nliquid {usage}\n```\n"
+    if arguments:
+        yield "| Argument | Meaning |\n|---|---|"
+        yield from (f"| `{_cell(a.metavar)}` | {_cell(a.help or '')} |" for a in arguments)
+        yield ""
+    yield "| Option | Meaning | Default |\n|---|---|---|"
+    for option in options:
+        names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
+        value = f" {_cell(option.metavar)}" if option.metavar else ""
+        yield f"| {names}{value} | {_cell(option.help or '')} | {_default(option)} |"
+    yield ""
+
+
+def _default(option: Any) -> str:
+    if option.required:
+        return "required"
+    if isinstance(option.show_default, str):
+        return _cell(option.show_default)
+    if option.default is None or isinstance(option.default, bool):
+        return "on" if option.default else ""
+    return f"`{_cell(str(option.default))}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(reference(), end="")
