@@ -59,7 +59,8 @@ def models(
     """List the models here: bundled, in the Hugging Face cache, and converted in this folder."""
     from liquid_mlx.cli.terminal import clean
 
-    found = list(find(folders or [Path()]))
+    places = folders or [Path()]
+    found = list(find([*places, Path(delete)] if delete is not None else places))
     if delete is not None:
         _delete(delete, found, yes)
         return

@@ -57,9 +57,12 @@ class Results:
         from rich.text import Text
 
         first = ""
-        for text, width in zip(texts, self._widths, strict=False):
-            cut = f"{set_cell_size(text, width - 1).rstrip()}…" if cell_len(text) > width else text
-            first += set_cell_size(cut, width) + "  "
+        for name, text, width in zip(self._columns, texts, self._widths, strict=False):
+            if cell_len(text) > width and name == "picture":  # the end of a path tells more
+                text = "…" + set_cell_size(text[::-1], width - 1)[::-1].strip()
+            elif cell_len(text) > width:
+                text = set_cell_size(text, width - 1).strip() + "…"
+            first += set_cell_size(text, width) + "  "
         room = max(shutil.get_terminal_size().columns - 1 - len(first), 16)
         lines = Text(texts[-1]).wrap(Console(width=room), room) or [Text()]
         for i, line in enumerate(lines):
