@@ -101,6 +101,12 @@ def generate(
     keep_partial: Annotated[
         bool, typer.Option("--keep-partial", help="On Ctrl-C, write the rows that are done.")
     ] = False,
+    low_ram: Annotated[
+        bool, typer.Option("--low-ram", help="Free the language model before pixels are decoded.")
+    ] = False,
+    window: Annotated[
+        str, typer.Option(metavar="N", help="Codes tried per step: 1 to 8, or auto (timed once).")
+    ] = "1",
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object per picture.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -113,6 +119,7 @@ def generate(
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
+        "window": _window(window),
         **_size(size, width, height),
     }
     repeated = _stored_settings(config) if config else {}
@@ -154,7 +161,7 @@ def generate(
     sheet: list[tuple[Path, int]] = []
     with Status(quiet) as status:
         status.start(f"loading {name}")
-        liquid = load(name, dtype=dtype or repeated.get("dtype"))
+        liquid = load(name, dtype=dtype or repeated.get("dtype"), low_ram=low_ram)
         if verbose:
             status.say(f"{name} loaded in {status.seconds:.2f} s")
         for i, task in enumerate(tasks):
@@ -190,6 +197,15 @@ def _prompts(texts: Sequence[str], file: Path | None) -> list[str]:
     for text in texts:
         found += read_lines(Path("-")) if text == "-" else [text]
     return found + (read_lines(file) if file else [])
+
+
+def _window(text: str) -> int | str:
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise typer.BadParameter(f"a window is 1 to 8, or auto; not {text!r}.") from None
 
 
 def _size(size: str | None, width: int | None, height: int | None) -> dict[str, int | None]:

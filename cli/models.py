@@ -143,8 +143,10 @@ def gigabytes(size: int) -> str:
 
 
 def memory() -> int:
-    """The machine's memory in bytes; Apple's GPU shares it."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes that a model may use on this machine."""
+    from liquid_mlx.memory import available
+
+    return available()
 
 
 def _delete(name: str, found: list[Found], yes: bool) -> None:
