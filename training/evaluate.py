@@ -116,7 +116,7 @@ def measure_vqgan(liquid, number: int) -> dict[str, float]:
                 seen[cell][int(codes[row, column])] += 1
     counts = [np.array(list(codes.values()), dtype=float) for codes in seen.values()]
     total = sum(c.sum() for c in counts)
-    entropy = sum(-(c * np.log(c / c.sum())).sum() for c in counts) / total
+    entropy = sum((c * np.log(c.sum() / c)).sum() for c in counts) / total
     return {
         "pictures": number,
         "psnr mean": float(np.mean(decibels)),

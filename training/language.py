@@ -114,27 +114,42 @@ def ground_phrase(scene: Scene, rng: random.Random) -> str:
     }[scene.style]
 
 
-def _describe(thing: Thing, rng: random.Random) -> str:
-    return f"{rng.choice(SIZE_WORDS[thing.size])} {thing.colour} {thing.shape}"
+def _describe(thing: Thing, rng: random.Random, brief: float) -> str:
+    """Size, colour and shape; with probability `brief` one of them is left unsaid.
+
+    A shape in any colour and a colour in any shape teach the two apart from each other: without
+    such captions pairs that training never shows are not drawn.
+    """
+    size = rng.choice(SIZE_WORDS[thing.size])
+    if rng.random() >= brief:
+        return f"{size} {thing.colour} {thing.shape}"
+    return rng.choice(
+        (
+            f"{thing.colour} {thing.shape}",
+            f"{thing.colour} {thing.shape}",
+            f"{size} {thing.shape}",
+            thing.shape,
+            f"{size} {thing.colour} {rng.choice(('shape', 'thing'))}",
+            f"{thing.colour} {rng.choice(('shape', 'thing'))}",
+        )
+    )
 
 
 def _articles(text: str) -> str:
     return text.replace("a orange", "an orange").replace("a empty", "an empty")
 
 
-def caption(scene: Scene, rng: random.Random, *, brief: float = 0.15) -> str:
-    """A caption in one of many wordings. With probability `brief` it leaves the sizes or the
-    ground unsaid; otherwise it says everything that is drawn, except exact places.
+def caption(scene: Scene, rng: random.Random, *, brief: float = 0.4) -> str:
+    """A caption in one of many wordings. With probability `brief` a thing is not described in
+    full, and now and then the ground is unsaid; otherwise the caption says everything that is
+    drawn, except exact places.
     """
     ground = ground_phrase(scene, rng)
     tone = " ".join(word for word in ground.split() if word not in ("background", "ground"))
     if not scene.things:
         return _articles(rng.choice(_EMPTY).format(ground=ground))
-    short = rng.random() < brief
-    words = [
-        f"{t.colour} {t.shape}" if short and rng.random() < 0.7 else _describe(t, rng)
-        for t in scene.things
-    ]
+    short = rng.random() < brief / 3
+    words = [_describe(thing, rng, brief) for thing in scene.things]
     if scene.layout == "one":
         if short and rng.random() < 0.5:
             text = rng.choice(("a {thing}", "{thing}", "draw a {thing}")).format(thing=words[0])
@@ -191,9 +206,9 @@ def _colour_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None
         return None
     thing = rng.choice(unique)
     if len(scene.things) == 1 and rng.random() < 0.3:
-        return rng.choice(("What color is it?", "What colour is it?")), thing.colour.capitalize()
+        return rng.choice(("What color is it?", "What colour is it?")), thing.colour
     wordings = ("What color is the {}?", "What colour is the {}?", "Which color does the {} have?")
-    return rng.choice(wordings).format(thing.shape), thing.colour.capitalize()
+    return rng.choice(wordings).format(thing.shape), thing.colour
 
 
 def _shape_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
@@ -203,9 +218,9 @@ def _shape_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
         return None
     thing = rng.choice(unique)
     if len(scene.things) == 1 and rng.random() < 0.3:
-        return rng.choice(("What shape is it?", "Which shape is it?")), thing.shape.capitalize()
+        return rng.choice(("What shape is it?", "Which shape is it?")), thing.shape
     wordings = ("What shape is {}?", "Which shape is {}?", "What is the {} shape?")
-    return rng.choice(wordings).format(thing.colour), thing.shape.capitalize()
+    return rng.choice(wordings).format(thing.colour), thing.shape
 
 
 def _count_question(scene: Scene, rng: random.Random) -> tuple[str, str]:
@@ -214,7 +229,7 @@ def _count_question(scene: Scene, rng: random.Random) -> tuple[str, str]:
         "How many objects are in the picture?",
         "How many things do you see?",
     )
-    number = "None" if not scene.things else NUMBERS[len(scene.things)].capitalize()
+    number = "none" if not scene.things else NUMBERS[len(scene.things)]
     return rng.choice(wordings), number
 
 
@@ -233,7 +248,7 @@ def _existence_question(scene: Scene, rng: random.Random) -> tuple[str, str]:
         colour, shape = rng.choice(absent)
     wordings = ("Is there a {} {}?", "Do you see a {} {}?", "Does the picture show a {} {}?")
     question = _articles(rng.choice(wordings).format(colour, shape))
-    return question, "Yes" if (colour, shape) in there else "No"
+    return question, "yes" if (colour, shape) in there else "no"
 
 
 def _relation_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
@@ -243,23 +258,23 @@ def _relation_question(scene: Scene, rng: random.Random) -> tuple[str, str] | No
     thing, relation, other = rng.choice(relations)
     if len(scene.things) == 2 and rng.random() < 0.5:
         question = rng.choice(("What is {} the {}?", "Which shape is {} the {}?"))
-        answer = _articles(f"a {_name(thing)}").capitalize()
+        answer = _articles(f"a {_name(thing)}")
         return question.format(relation, _name(other)), answer
     asked = relation
     if rng.random() < 0.5:
         thing, other = other, thing
     question = f"Is the {_name(thing)} {asked} the {_name(other)}?"
-    return question, "Yes" if (thing, asked, other) in relations else "No"
+    return question, "yes" if (thing, asked, other) in relations else "no"
 
 
 def _ground_question(scene: Scene, rng: random.Random) -> tuple[str, str]:
     wordings = ("What color is the background?", "What colour is the background?")
-    return rng.choice((*wordings, "Which background is it?")), scene.ground.capitalize()
+    return rng.choice((*wordings, "Which background is it?")), scene.ground
 
 
 def _style_question(scene: Scene, rng: random.Random) -> tuple[str, str]:
     question = rng.choice(("What style is the background?", "How is the background drawn?"))
-    return question, scene.style.capitalize()
+    return question, scene.style
 
 
 def _size_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
@@ -267,9 +282,9 @@ def _size_question(scene: Scene, rng: random.Random) -> tuple[str, str] | None:
         return None
     thing = rng.choice(scene.things)
     if len(scene.things) == 1 and rng.random() < 0.3:
-        return rng.choice(("How big is it?", "What size is it?")), thing.size.capitalize()
+        return rng.choice(("How big is it?", "What size is it?")), thing.size
     wordings = ("How big is the {}?", "What size is the {}?", "Is the {} small or large?")
-    return rng.choice(wordings).format(_name(thing)), thing.size.capitalize()
+    return rng.choice(wordings).format(_name(thing)), thing.size
 
 
 QUESTIONS = {
@@ -282,7 +297,7 @@ QUESTIONS = {
     "style": _style_question,
     "size": _size_question,
 }
-_QUESTION_WEIGHTS = (4, 3, 1.5, 4, 4, 1, 1, 1.5)
+_QUESTION_WEIGHTS = (3, 3, 1.5, 5, 9, 1, 1, 1.5)
 
 
 def question(scene: Scene, rng: random.Random, kind: str | None = None) -> tuple[str, str] | None:

@@ -26,8 +26,10 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """For two-dimensional weights inside the network, not for embeddings or the head."""
 
-    def __init__(self, parameters: list[Tensor], lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self, parameters: list[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.1
+    ):
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "decay": decay})
         self.shapes = sorted({tuple(p.shape) for p in parameters})
 
     @torch.no_grad()
@@ -56,4 +58,4 @@ class Muon(torch.optim.Optimizer):
                 start += update.numel()
                 scale = group["lr"] * max(1, update.shape[1] / update.shape[2]) ** 0.5
                 for p, change in zip(alike, update, strict=True):
-                    p.add_(change, alpha=-scale)
+                    p.mul_(1 - group["lr"] * group["decay"]).add_(change, alpha=-scale)

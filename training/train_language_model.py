@@ -19,11 +19,11 @@ from training.language_model import Gemma, GemmaConfig
 from training.muon import Muon
 from training.scenes import held_out_scene, unseen_pair_scene
 
-STEPS = 3600
-WARM_UP, DECAY_SHARE = 60, 0.45
+STEPS = 1050
+WARM_UP, DECAY_SHARE = 60, 0.6
 MUON_RATE, ADAM_RATE = 0.012, 3e-3
 SAVE_EVERY, REPORT_EVERY, CHECK_EVERY = 100, 20, 200
-LOSS_WEIGHTS = {"draw": 1.0, "questions": 0.3, "captions": 0.15, "chat": 0.03}
+LOSS_WEIGHTS = {"draw": 1.0, "questions": 0.4, "captions": 0.15, "chat": 0.03}
 
 
 def batches(mixture: Mixture, step: int) -> list[tuple[str, Batch]]:
@@ -32,8 +32,8 @@ def batches(mixture: Mixture, step: int) -> list[tuple[str, Batch]]:
         chosen = [("draw", mixture.draw(24, wide=True))]
     else:
         chosen = [("draw", mixture.draw(32))]
-    chosen.append(("questions", mixture.questions(10)))
-    if step % 2 == 0:
+    chosen += [("questions", mixture.questions(10)) for _ in range(2)]
+    if step % 4 == 0:
         chosen.append(("captions", mixture.captions(16)))
     if step % 16 == 1:
         chosen.append(("chat", mixture.chat(16)))

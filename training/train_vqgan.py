@@ -1,5 +1,6 @@
 """Make the VQGAN: the encoder and the codebook from single cells, then the decoder on pictures."""
 
+import math
 import random
 import time
 from pathlib import Path
@@ -11,19 +12,30 @@ from torch import Tensor
 from training import cells, local_encoder
 from training.scenes import PAIRS, random_scene
 from training.vqgan import VQGANConfig, VQModel
-from training.world import Scene, render
+from training.world import CELL, Scene, render
 
-STEPS = 2400
+STEPS = 2800
 BATCH = 16
 RATE, WARM_UP = 2e-3, 50
 SAVE_EVERY, REPORT_EVERY = 100, 50
-COUNT_WEIGHTS = (5, 35, 35, 25)
+COUNT_WEIGHTS = (5, 30, 35, 30)
+THING_WEIGHT = 4.0
 
 
 def pixels(scenes: list[Scene]) -> Tensor:
     """Pictures of one size, float32 [B, 3, H, W] in [-1, 1]."""
     stacked = np.stack([render(scene) for scene in scenes])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def weights(scenes: list[Scene]) -> Tensor:
+    """How much each pixel counts, [B, 1, H, W]: shapes are small, and their outlines matter."""
+    weight = torch.ones(len(scenes), 1, scenes[0].height, scenes[0].width)
+    for number, scene in enumerate(scenes):
+        for thing in scene.things:
+            y, x, side = thing.row * CELL, thing.column * CELL, thing.span * CELL
+            weight[number, 0, y : y + side, x : x + side] = THING_WEIGHT
+    return weight
 
 
 def to_uint8(decoded: Tensor) -> np.ndarray:
@@ -75,7 +87,7 @@ def train_decoder(model: VQModel, saved: Path, *, steps: int, seed: int) -> None
     rng = random.Random(seed + done)
     started, lost = time.time(), 0.0
     for step in range(done, steps):
-        cosine = 0.5 * (1 + np.cos(np.pi * step / steps))
+        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
         optimizer.param_groups[0]["lr"] = RATE * min((step + 1) / WARM_UP, cosine)
         scenes = _scenes(rng, BATCH)
         codes = torch.from_numpy(np.stack([cells.scene_codes(scene) for scene in scenes]))
@@ -83,7 +95,7 @@ def train_decoder(model: VQModel, saved: Path, *, steps: int, seed: int) -> None
         with torch.autocast("cpu", dtype=torch.bfloat16):
             decoded = model.decode(codes).float()
         error = decoded - true
-        loss = error.abs().mean() + 2 * error.square().mean()
+        loss = (weights(scenes) * (error.abs() + 2 * error.square())).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

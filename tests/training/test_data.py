@@ -54,7 +54,7 @@ def test_codes_follow_the_text_vocabulary(rows, scene):
 
 
 def test_questions_share_the_picture_and_not_each_other(rows, scene):
-    asked = [("What shape is red?", "Circle"), ("How many?", "Two")]
+    asked = [("What shape is red?", "circle"), ("How many?", "two")]
     row = rows.questions(scene, asked)
     batch = collate([row], 160)
     branch = torch.tensor(row.branch)
@@ -65,7 +65,7 @@ def test_questions_share_the_picture_and_not_each_other(rows, scene):
     assert seen[second][:, branch.eq(0).nonzero()[:, 0]].all()
     alone = rows.questions(scene, asked[1:])
     assert [row.ids[int(i)] for i in second] == alone.ids[-len(second) :]
-    answers = [*rows.text("Circle"), tk.END_TURN, *rows.text("Two"), tk.END_TURN]
+    answers = [*rows.text("circle"), tk.END_TURN, *rows.text("two"), tk.END_TURN]
     assert learned(row) == answers
 
 
