@@ -28,7 +28,8 @@ def dump(folder: Path) -> list[Path]:
 
 def texts() -> dict[str, str]:
     """Function name -> generated text of each kernel, without MLX's preamble."""
-    real = mx.fast.metal_kernel
+    fast: Any = mx.fast
+    real = fast.metal_kernel
     found: dict[str, str] = {}
 
     def recorder(**made: Any) -> Callable[..., list[mx.array]]:
@@ -42,11 +43,11 @@ def texts() -> dict[str, str]:
 
         return run
 
-    mx.fast.metal_kernel = recorder
+    fast.metal_kernel = recorder
     try:
         _call_each_kernel()
     finally:
-        mx.fast.metal_kernel = real
+        fast.metal_kernel = real
     return found
 
 
