@@ -67,10 +67,11 @@ def draw(liquid: Liquid, task: Draw, how: How, status: Status, title: str) -> li
     that end in ``-partial``.
     """
     status.start()
+    count = len(task.paths)
     last: ImageStep | None = None
     try:
         for last in _watched(liquid, task, how, status):
-            status.progress(title, last.position, last.total)
+            status.progress(title, last.position * count, last.total * count)
     except KeyboardInterrupt:
         if how.keep_partial and last is not None:
             for path, picture in zip(task.paths, last.images(), strict=False):
@@ -80,7 +81,7 @@ def draw(liquid: Liquid, task: Draw, how: How, status: Status, title: str) -> li
                 status.say(f"{partial}  {last.position} of {last.total} codes")
         raise
     assert last is not None
-    speed = last.total * len(task.paths) / status.seconds
+    speed = last.total * count / status.seconds
     pictures = last.images()
     seconds = status.seconds
     for path, picture in zip(task.paths, pictures, strict=True):
