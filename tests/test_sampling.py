@@ -45,7 +45,20 @@ def test_distribution_is_the_references(case):
             if row == FLAT and settings["top_p"] < 1:
                 assert abs((found[row] > 0).sum() - (expected[row] > 0).sum()) <= 1
             else:
-                assert np.abs(found[row] - expected[row] / total).max() < 3e-5, (i, row)
+                want = expected[row] / total
+                apart = (found[row] > 0) != (want > 0)
+                # Only an id at the very edge of top-p, where float32 sums decide, may be let go.
+                edge = 1 - want[~apart].sum() if apart.sum() == 1 else 0
+                assert not apart.any() or cut_at_the_edge(logits[row], want, apart, settings)
+                assert np.abs(found[row] - want).max() < 1e-5 + edge, (i, row)
+
+
+def cut_at_the_edge(logits, want, apart, settings):
+    """Whether without the one id in question the rest holds top-p's share to within 1e-6."""
+    z = np.array(logits, dtype=np.float64) / settings["temperature"]
+    shares = np.exp(z - z.max()) / np.exp(z - z.max()).sum()
+    kept = shares[(want > 0) & ~apart].sum()
+    return apart.sum() == 1 and abs(kept - settings["top_p"]) < 1e-6
 
 
 def test_distribution_is_the_references_at_full_size():
