@@ -46,7 +46,7 @@ def test_distribution_is_the_references(case):
                 assert abs((found[row] > 0).sum() - (expected[row] > 0).sum()) <= 1
             else:
                 want = expected[row] / total
-                apart = (found[row] > 0) != (want > 0)
+                apart = (found[row] > 1e-30) != (want > 1e-30)  # below, MLX rounds to 0
                 # Only an id at the very edge of top-p, where float32 sums decide, may be let go.
                 edge = 1 - want[~apart].sum() if apart.sum() == 1 else 0
                 assert not apart.any() or cut_at_the_edge(logits[row], want, apart, settings)
