@@ -20,7 +20,7 @@ def ask(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PICTURE]... QUESTION",
+            metavar="PICTURE... QUESTION",
             help="Files, folders, globs, http(s) addresses, - (stdin); then the question.",
         ),
     ] = None,
@@ -102,7 +102,7 @@ def ask(
         if done is not None:
             failed = done.fill(asker, image_folder, status)
         elif len(sources) == len(texts) == 1 and shape == "text" and not listed and score is None:
-            _stream(asker, sources[0], texts[0], status)
+            _stream(asker, sources[0], texts[0], status, verbose)
             failed = 0
         else:
             failed = _many(asker, sources, texts, shape, status)
@@ -157,17 +157,20 @@ class Asker:
         return ["answer", "log_probability"] if self.answer is not None else ["answer"]
 
 
-def _stream(asker: Asker, source: Source, question: str, status: Status) -> None:
-    from liquid_mlx.cli.terminal import clean
+def _stream(asker: Asker, source: Source, question: str, status: Status, verbose: bool) -> None:
+    from liquid_mlx.cli.terminal import clean, duration
 
     status.start("reading the picture")
-    steps = asker.liquid.stream_answer(
-        source.read(), question, exif=asker.exif, **asker.settings(0)
-    )
-    for step in steps:
+    picture, first, count = source.read(), 0.0, 0
+    for step in asker.liquid.stream_answer(picture, question, exif=asker.exif, **asker.settings(0)):
         status.clear()
         print(clean(step.text), end="", flush=True)
+        first, count = first or status.seconds, step.position
     print()
+    if verbose:
+        speed = (count - 1) / max(status.seconds - first, 1e-9)
+        rest = f", {count - 1} more at {speed:.1f} tokens/s" if count > 1 else ""
+        status.say(f"first token after {duration(first)}{rest}")
 
 
 def _many(

@@ -13,7 +13,7 @@ def caption(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE...",
+            metavar="PICTURE",
             help="Files, folders, globs, http(s) addresses, or - (stdin).",
             show_default=False,
         ),

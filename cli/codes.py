@@ -25,7 +25,7 @@ def encode(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[PICTURE]...",
+            metavar="PICTURE",
             help="Files, folders, globs, http(s) addresses, or - (stdin).",
             show_default=False,
         ),

@@ -24,7 +24,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def generate(
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PROMPT]...", help="What to draw; - reads a line each from stdin."),
+        typer.Argument(metavar="PROMPT", help="What to draw; - reads a line each from stdin."),
     ] = None,
     prompt: Annotated[
         list[str] | None,

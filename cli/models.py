@@ -48,7 +48,7 @@ class Found:
 def models(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FOLDER]...", help="Where to look for converted models, too."),
+        typer.Argument(metavar="FOLDER", help="Where to look for converted models, too."),
     ] = None,
     delete: Annotated[
         str | None, typer.Option(metavar="NAME", help="Delete this model, after asking.")

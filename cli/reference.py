@@ -45,13 +45,13 @@ def reference() -> str:
 def _command(name: str, command: Any) -> Iterator[str]:
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option"]
-    usage = " ".join([name, "[OPTIONS]", *(a.metavar for a in arguments)])
+    usage = " ".join([name, "[OPTIONS]", *map(_argument, arguments)])
     yield f"## liquid {name}\n"
     yield " ".join(command.help.split("\n\n")[0].split()) + "\n"
     yield f"```\nliquid {usage}\n```\n"
     if arguments:
         yield "| Argument | Meaning |\n|---|---|"
-        yield from (f"| `{_cell(a.metavar)}` | {_cell(a.help or '')} |" for a in arguments)
+        yield from (f"| `{_cell(_argument(a))}` | {_cell(a.help or '')} |" for a in arguments)
         yield ""
     yield "| Option | Meaning | Default |\n|---|---|---|"
     for option in options:
@@ -59,6 +59,11 @@ def _command(name: str, command: Any) -> Iterator[str]:
         value = f" {_cell(option.metavar)}" if option.metavar else ""
         yield f"| {names}{value} | {_cell(option.help or '')} | {_default(option)} |"
     yield ""
+
+
+def _argument(argument: Any) -> str:
+    name = argument.metavar if argument.required else f"[{argument.metavar}]"
+    return f"{name}..." if argument.nargs == -1 else str(name)
 
 
 def _default(option: Any) -> str:

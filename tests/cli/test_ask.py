@@ -30,6 +30,8 @@ def test_sampling_settings_reach_the_model(photos: Path, run: Run, model: str) -
         RED, QUESTION, max_tokens=8, temperature=1.5, top_k=50, top_p=0.9, seed=3, exif=False
     )
     assert done.stdout == clean(expected) + "\n"
+    assert "first token after" in done.stderr
+    assert "tokens/s" in done.stderr
     assert "peak memory" in done.stderr
 
 
