@@ -67,6 +67,10 @@ class Part:
             rows = self.source.rows(start, stop).astype(MLX[self.dtype])
             yield self.source.nbytes * (stop - start) // height, self.pack(rows)
 
+    def whole(self) -> mx.array:
+        """All of a small source, in the layout that is written."""
+        return self.source.rows(0, self.source.shape[0])
+
     def pack(self, rows: mx.array) -> list[mx.array]:
         """Rows as they are written: as they are, or packed with scales (and biases)."""
         if self.form is None:
@@ -85,8 +89,10 @@ class ConvPart(Part):
             shape = shape[0], shape[2], shape[3], shape[1]
         return [Spec(self.name, self.dtype, shape)]
 
+    def whole(self) -> mx.array:
+        rows = super().whole().astype(mx.float32)
+        return mx.array(to_mlx_layout(self.name, np.array(rows)))
+
     def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
         self.source.check()
-        rows = self.source.rows(0, self.source.shape[0]).astype(mx.float32)
-        layout = mx.array(to_mlx_layout(self.name, np.array(rows)))
-        yield self.source.nbytes, [layout.astype(MLX[self.dtype])]
+        yield self.source.nbytes, [self.whole().astype(MLX[self.dtype])]

@@ -92,7 +92,10 @@ def test_rotary_buffers_of_old_checkpoints_are_ignored(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_dtypes(checkpoint: Path, tmp_path: Path, dtype: str) -> None:
-    convert(checkpoint, tmp_path / "out", dtype=dtype, vqgan_dtype="float16")
+    done = convert(checkpoint, tmp_path / "out", dtype=dtype, vqgan_dtype="float16")
+    assert done.verification is not None
+    assert 0 < done.verification.errors["image tokenizer"] < 1e-3
+    assert 0 < done.verification.pixels < 2
     stored = open_safetensors(tmp_path / "out" / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {dtype}
     vqgan = open_safetensors(tmp_path / "out" / "vqgan.safetensors")

@@ -1,0 +1,80 @@
+"""What a bit costs: ``python -m benchmarks.bits MODEL [--share 0.4]``.
+
+MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted to every
+form, and each is scored like in ``training.evaluate``: on captions and pictures that training never
+saw. The prompts, the questions and the seeds are the same for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import liquid_mlx
+from liquid_mlx.convert import convert
+from training.evaluate import measure_answers, measure_drawing
+
+FORMS: dict[str, dict[str, Any]] = {
+    "as trained": {},
+    **{f"{bits} bits": {"quantize": True, "q_bits": bits} for bits in (8, 6, 5, 4, 3, 2)},
+    **{mode: {"quantize": True, "q_mode": mode} for mode in ("mxfp8", "mxfp4", "nvfp4")},
+    "mixed_3_6": {"quantize": True, "quant_predicate": "mixed_3_6"},
+    "4 bits, embedding too": {"quantize": True, "q_bits": 4, "embed_bits": 4},
+}
+PICTURES = {"one object": 250, "two objects": 250}
+QUESTIONS = 100
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--vqgan")
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual number of pictures")
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    figures = {}
+    kinds = "".join(f" {kind} |" for kind in PICTURES)
+    print(f"| form | bits per weight | weights' error | cosine |{kinds} answers |")
+    print("|---|---|---|---|" + "---|" * (len(PICTURES) + 1))
+    for name in options.forms:
+        figures[name] = score(options.model, options.vqgan, FORMS[name], options.share)
+        print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def score(model: str, vqgan: str | None, form: dict[str, Any], share: float) -> dict[str, Any]:
+    """Convert to one form in a folder of its own and measure it."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = convert(model, Path(folder) / "model", vqgan=vqgan, **form)
+        liquid = liquid_mlx.load(Path(folder) / "model")
+        return {
+            **done.to_dict(),
+            "drawing": {
+                kind: measure_drawing(liquid, kind, max(8, round(number * share)))
+                for kind, number in PICTURES.items()
+            },
+            "answers": measure_answers(liquid, max(8, round(QUESTIONS * share))),
+        }
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    found = figures["verification"]
+    error = max(found["errors"]["attention"], found["errors"]["MLP"])
+    return [
+        f"{figures['bits_per_weight']:.2f}",
+        f"{error:.1%}",
+        f"{found['cosine']:.4f}",
+        *(f"{figures['drawing'][kind]['all']:.0%}" for kind in PICTURES),
+        f"{np.mean(list(figures['answers'].values())):.0%}",
+    ]
+
+
+if __name__ == "__main__":
+    main()
