@@ -33,9 +33,10 @@ def group_norm_silu(
     Args:
         x: [B, H, W, C], float32, bfloat16 or float16.
         weight, bias: [C].
-        groups: divides C; the Metal kernels take at most 1024 channels.
+        groups: divides C.
         eps: added to the variance.
-        backend: "metal", "mlx", or None for the best there is.
+        backend: "metal", "mlx", or None for the best there is; more than 1024 channels
+            always take "mlx".
 
     Returns:
         Shape and dtype of `x`.
@@ -47,7 +48,7 @@ def group_norm_silu(
         raise ValueError(f"shapes do not fit: {x.shape}, {weight.shape}, {bias.shape}")
     if x.shape[-1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[-1]} channels")
-    if best_backend(backend) == "metal":
+    if best_backend(backend) == "metal" and x.shape[-1] <= MOST_THREADS:
         return _group_norm_metal(x, weight, bias, groups, eps, silu)
     return _group_norm_mlx(x, weight, bias, groups, eps, silu)
 
@@ -87,8 +88,6 @@ def _group_norm_metal(
     x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float, silu: bool
 ) -> mx.array:
     batch, height, width, channels = x.shape
-    if channels > MOST_THREADS:
-        raise ValueError(f"{channels} channels are more than {MOST_THREADS}: use backend='mlx'")
     pixels = height * width
     length = max(-(-pixels // MOST_CHUNKS), SHORTEST)
     chunks = -(-pixels // length)

@@ -43,7 +43,12 @@ def test_a_large_mean_does_not_cancel(schedules):
     assert np.abs(np.array(y) - expected(x, weight, bias, 32, 1e-6, True)).max() < 2e-3
 
 
-def test_more_channels_than_threads_are_refused(schedules):
-    x, weight, bias = example((1, 1, 1, 2048))
-    with pytest.raises(ValueError, match="1024"):
-        group_norm_silu(x, weight, bias, 32, 1e-6, backend="metal")
+@pytest.mark.parametrize("channels", [1024, 1056])
+def test_more_channels_than_threads_take_the_twin(schedules, monkeypatch, channels):
+    made = []
+    inner = mx.fast.metal_kernel
+    monkeypatch.setattr(mx.fast, "metal_kernel", lambda **m: made.append(m["name"]) or inner(**m))
+    x, weight, bias = example((1, 3, 5, channels))
+    y = group_norm_silu(x, weight, bias, 32, 1e-6, backend="metal")
+    assert np.abs(np.array(y) - expected(x, weight, bias, 32, 1e-6, True)).max() < 2e-5
+    assert bool(made) == (channels <= 1024)

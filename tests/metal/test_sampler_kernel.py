@@ -22,14 +22,17 @@ ROWS = [
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("n", "rows"), ROWS)
-def test_kernel_draws_what_twin_and_reference_draw(schedules, n, rows, dtype):
+def test_kernel_draws_what_twin_and_reference_draw(schedules, record_property, n, rows, dtype):
     differ_twin = differ_reference = 0
     for *arrays, settings in batches(np.random.default_rng(n + 1), n, rows, DTYPES[dtype]):
         kernel = sample_codes(*arrays, **settings, backend="metal")
         differ_reference += check_rows(kernel, *arrays, settings)
         twin = sample_codes(*arrays, **settings, backend="mlx")
         differ_twin += int((kernel != twin).sum())
-    # what differs has been shown to be decided by a rounding
+    record_property("rows", 30 * rows)
+    record_property("differ from twin", differ_twin)
+    record_property("differ from reference", differ_reference)
+    # float32 may decide the other way within the bounds of `check_rows`: rarely
     assert differ_twin <= 1
     assert differ_reference <= 1
 
