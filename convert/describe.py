@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from liquid_mlx.convert.estimate import estimate
+from liquid_mlx.convert.estimate import estimate, smallest_mac
 from liquid_mlx.convert.parts import Part
 from liquid_mlx.convert.planning import Plan
 
@@ -58,7 +58,9 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
             "cache": memory.cache,
             "decoding": memory.decoding,
             "total": memory.total,
-            "smallest_mac_gb": memory.smallest_mac,
+            "low_ram": memory.low_ram,
+            "smallest_mac_gb": smallest_mac(memory.total),
+            "smallest_mac_gb_low_ram": smallest_mac(memory.low_ram),
         },
         "notes": list(plan.notes),
     }
@@ -68,7 +70,6 @@ def plan_lines(plan: Plan) -> list[str]:
     """The plan as lines of text."""
     memory = estimate(plan)
     groups = _groups(plan)
-    mac = memory.smallest_mac
     return [
         f"{plan.config.backbone.model_type}, {_count(plan.parameters)} parameters, "
         f"{plan.config.vqgan.n_embed} codes, {plan.config.sizes[0]} pictures",
@@ -79,10 +80,15 @@ def plan_lines(plan: Plan) -> list[str]:
         ),
         f"{gigabytes(plan.source_bytes)} become {gigabytes(plan.nbytes)}: "
         f"{plan.bits_per_weight:.2f} bits per weight of the language model",
-        f"To draw one picture: about {gigabytes(memory.total)} of memory (estimated), "
-        + (f"a Mac with {mac} GB or more" if mac else "more than any Mac has"),
+        f"To draw one picture: about {gigabytes(memory.total)} of memory, {_mac(memory.total)}; "
+        f"with --low-ram {gigabytes(memory.low_ram)}, {_mac(memory.low_ram)} (estimates)",
         *(f"Note: {note}" for note in plan.notes),
     ]
+
+
+def _mac(needed: int) -> str:
+    size = smallest_mac(needed)
+    return f"a Mac with {size} GB or more" if size else "more than any Mac has"
 
 
 def verification_lines(found: Verification) -> list[str]:
