@@ -34,7 +34,9 @@ def model(converted: Callable[..., Path]) -> str:
 def _surroundings(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a folder of its own, a quiet terminal, and no Hub."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LIQUID_MODEL", model)
+    monkeypatch.delenv("LIQUID_MODEL", raising=False)
+    if model != "demo":
+        monkeypatch.setenv("LIQUID_MODEL", model)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     for name in ("NO_COLOR", "TMUX", "TERM_PROGRAM", "LC_TERMINAL", "KITTY_WINDOW_ID"):

@@ -128,7 +128,7 @@ def test_a_table_on_a_terminal_fits_it(columns: int, photos: Path) -> None:
     lines = [line.split("\r\x1b[K")[-1] for line in text.split("\r\n")]
     assert lines[0].split() == ["PICTURE", "QUESTION", "ANSWER"]
     assert all(len(line) < columns for line in lines)
-    assert sum("photos/" in line for line in lines) == 6
+    assert sum(".png" in line for line in lines) == 6  # the ends of paths are kept
 
 
 def test_text_from_outside_cannot_drive_the_terminal(
