@@ -17,6 +17,7 @@ import numpy as np
 
 import liquid_mlx
 from liquid_mlx.convert import convert
+from training import language
 from training.evaluate import measure_answers, measure_drawing
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -60,7 +61,10 @@ def score(model: str, vqgan: str | None, form: dict[str, Any], share: float) -> 
                 kind: measure_drawing(liquid, kind, max(8, round(number * share)))
                 for kind, number in PICTURES.items()
             },
-            "answers": measure_answers(liquid, max(8, round(QUESTIONS * share))),
+            "answers": {
+                kind: measure_answers(liquid, kind, max(8, round(QUESTIONS * share)))
+                for kind in language.QUESTIONS
+            },
         }
 
 
