@@ -10,6 +10,8 @@ import json
 import random
 import time
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -69,21 +71,23 @@ def measure_drawing(liquid, kind: str, number: int, **settings) -> dict[str, flo
     return shares
 
 
-def measure_answers(liquid, number: int) -> dict[str, float]:
-    """The share of exact answers by kind of question, on held-out scenes of 1 to 3 things."""
-    shares = {}
-    for kind in language.QUESTIONS:
-        rng = random.Random(f"{SEED} {kind}")
-        right = []
-        while len(right) < number:
-            scene = held_out_scene(rng, count=rng.choice((1, 2, 3)))
-            asked = language.question(scene, rng, kind)
-            if asked is None:
-                continue
-            answer = liquid.answer(Image.fromarray(render(scene)), asked[0], max_tokens=12)
-            right.append(answer.strip() == asked[1])
-        shares[kind] = float(np.mean(right))
-    return shares
+def measure_at_guidance(liquid, kind: str, number: int, guidance: float) -> float:
+    """The share of pictures that are all right, at the other recommended settings."""
+    return measure_drawing(liquid, kind, number, guidance=guidance)["all"]
+
+
+def measure_answers(liquid, kind: str, number: int) -> float:
+    """The share of exact answers to one kind of question, on held-out scenes of 1 to 3 things."""
+    rng = random.Random(f"{SEED} {kind}")
+    right = []
+    while len(right) < number:
+        scene = held_out_scene(rng, count=rng.choice((1, 2, 3)))
+        asked = language.question(scene, rng, kind)
+        if asked is None:
+            continue
+        answer = liquid.answer(Image.fromarray(render(scene)), asked[0], max_tokens=12)
+        right.append(answer.strip() == asked[1])
+    return float(np.mean(right))
 
 
 def measure_captions(liquid, number: int) -> float:
@@ -146,7 +150,33 @@ def draw_sheet(liquid, path: Path, scale: int = 2) -> None:
                 lines, line = [*lines, line], ""
             line = f"{line} {word}".strip()
         draw.multiline_text((x, y + 64 * scale + 2), "\n".join([*lines, line]), "black", spacing=1)
-    sheet.quantize(128).save(path, optimize=True)
+    sheet.save(path, optimize=True)
+
+
+def tasks(share: float) -> dict[str, tuple]:
+    """What is measured: name -> function and arguments behind the model."""
+
+    def many(number: int) -> int:
+        return max(8, round(number * share))
+
+    found = {kind: (measure_drawing, kind, many(PER_KIND[kind][3])) for kind in PER_KIND}
+    found |= {f"answers, {kind}": (measure_answers, kind, many(100)) for kind in language.QUESTIONS}
+    found |= {"captions": (measure_captions, many(100)), "vqgan": (measure_vqgan, many(200))}
+    for guidance in GUIDANCES:
+        for kind in ("one object", "two objects"):
+            name = f"guidance {guidance:g}, {kind}"
+            found[name] = (measure_at_guidance, kind, many(60), guidance)
+    return found
+
+
+def _load(model: str) -> None:
+    global _liquid
+    _liquid = liquid_mlx.load(model)
+
+
+def _measure(name: str, share: float):
+    measure, *arguments = tasks(share)[name]
+    return measure(_liquid, *arguments)
 
 
 def main() -> None:
@@ -154,36 +184,23 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("results", type=Path)
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of pictures")
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--sheet", type=Path)
     options = parser.parse_args()
-    started = time.time()
-    liquid = liquid_mlx.load(options.model)
-    results = {}
-
-    def note(name: str, figures) -> None:
-        results[name] = figures
-        options.results.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{time.time() - started:.0f} s {name}: {json.dumps(figures)}", flush=True)
-
-    def many(number: int) -> int:
-        return max(8, round(number * options.share))
-
-    note("vqgan", measure_vqgan(liquid, many(200)))
-    for kind, (_, _, _, number) in PER_KIND.items():
-        note(kind, measure_drawing(liquid, kind, many(number)))
-    note("answers", measure_answers(liquid, many(100)))
-    note("captions", measure_captions(liquid, many(100)))
-    for guidance in GUIDANCES:
-        pictures = many(100)
-        note(
-            f"guidance {guidance:g}",
-            {
-                kind: measure_drawing(liquid, kind, pictures, guidance=guidance)["all"]
-                for kind in ("one object", "two objects")
-            },
-        )
+    started, results = time.time(), {}
+    with ProcessPoolExecutor(
+        options.processes, get_context("spawn"), initializer=_load, initargs=(options.model,)
+    ) as pool:
+        running = {
+            pool.submit(_measure, name, options.share): name for name in tasks(options.share)
+        }
+        for future in as_completed(running):
+            results[running[future]] = future.result()
+            options.results.write_text(json.dumps(results, indent=1) + "\n")
+            figures = json.dumps(future.result())
+            print(f"{time.time() - started:.0f} s {running[future]}: {figures}", flush=True)
     if options.sheet:
-        draw_sheet(liquid, options.sheet)
+        draw_sheet(liquid_mlx.load(options.model), options.sheet)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from training import tokenizer as tk
 from training.language_model import Gemma, GemmaConfig
 from training.vqgan import VQGANConfig, VQModel
 
-RECOMMENDED = {"guidance": 2.0, "temperature": 0.7, "top_k": 64, "top_p": 0.95}
+RECOMMENDED = {"guidance": 1.5, "temperature": 0.6, "top_k": 64, "top_p": 0.9}
 SIZES = ("64x64", "96x64")
 
 

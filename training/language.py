@@ -297,7 +297,7 @@ QUESTIONS = {
     "style": _style_question,
     "size": _size_question,
 }
-_QUESTION_WEIGHTS = (3, 3, 1.5, 5, 9, 1, 1, 1.5)
+_QUESTION_WEIGHTS = (3, 3, 1.5, 5, 14, 1, 1, 1.5)
 
 
 def question(scene: Scene, rng: random.Random, kind: str | None = None) -> tuple[str, str] | None:
@@ -317,7 +317,10 @@ def question(scene: Scene, rng: random.Random, kind: str | None = None) -> tuple
 def small_talk(rng: random.Random) -> tuple[str, str]:
     """Something a newcomer may say, and the reply."""
     openings, reply = rng.choice(_CHAT)
-    return rng.choice(openings), reply
+    said = rng.choice(openings)
+    if rng.random() < 0.4:
+        said = said.lower()
+    return said.rstrip("!?.") if rng.random() < 0.3 else said, reply
 
 
 def vocabulary() -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from training.language_model import Gemma, GemmaConfig
 from training.muon import Muon
 from training.scenes import held_out_scene, unseen_pair_scene
 
-STEPS = 1050
+STEPS = 1100
 WARM_UP, DECAY_SHARE = 60, 0.6
 MUON_RATE, ADAM_RATE = 0.012, 3e-3
 SAVE_EVERY, REPORT_EVERY, CHECK_EVERY = 100, 20, 200
@@ -28,11 +28,12 @@ LOSS_WEIGHTS = {"draw": 1.0, "questions": 0.4, "captions": 0.15, "chat": 0.03}
 
 def batches(mixture: Mixture, step: int) -> list[tuple[str, Batch]]:
     """What one process learns from in one step."""
-    if step % 6 == 5:
-        chosen = [("draw", mixture.draw(24, wide=True))]
-    else:
-        chosen = [("draw", mixture.draw(32))]
-    chosen += [("questions", mixture.questions(10)) for _ in range(2)]
+    chosen = []
+    if step % 8 == 6:
+        chosen.append(("draw", mixture.draw(24, wide=True)))
+    elif step % 2 == 0:
+        chosen.append(("draw", mixture.draw(32)))
+    chosen += [("questions", mixture.questions(10)) for _ in range(2 if chosen else 4)]
     if step % 4 == 0:
         chosen.append(("captions", mixture.captions(16)))
     if step % 16 == 1:

@@ -14,12 +14,12 @@ from training.scenes import PAIRS, random_scene
 from training.vqgan import VQGANConfig, VQModel
 from training.world import CELL, Scene, render
 
-STEPS = 2800
+STEPS = 3900
 BATCH = 16
 RATE, WARM_UP = 2e-3, 50
 SAVE_EVERY, REPORT_EVERY = 100, 50
 COUNT_WEIGHTS = (5, 30, 35, 30)
-THING_WEIGHT = 4.0
+THING_WEIGHT = 2.0
 
 
 def pixels(scenes: list[Scene]) -> Tensor:
@@ -95,7 +95,7 @@ def train_decoder(model: VQModel, saved: Path, *, steps: int, seed: int) -> None
         with torch.autocast("cpu", dtype=torch.bfloat16):
             decoded = model.decode(codes).float()
         error = decoded - true
-        loss = (weights(scenes) * (error.abs() + 2 * error.square())).mean()
+        loss = (weights(scenes) * (error.abs() + 6 * error.square())).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
