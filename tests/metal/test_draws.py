@@ -10,48 +10,73 @@ import pytest
 from liquid_mlx.kernels import sample_codes
 from tests.metal.conftest import ON_GPU
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "gemma_tiny"
-DRAWS = 4000
-TEXT, FLAT = 512, 4  # where codes begin; the row in which which codes are kept is arbitrary
+GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+TINY = ["gemma_tiny", "gemma_untied_mqa", "gemma_bf16_bin", "gemma2_tiny", "llama_tiny"]
+TINY.append("qwen2_tiny")
+FLAT = 4  # every code is equally likely: the reference's choice of codes for top-p is arbitrary
 
 
-def settings():
+def stored(case):
+    """-> (settings, logits of the codes, probabilities) of each distribution in a stored case."""
+    full = case == "full_size_recipe"
+    name = "golden_full" if full else "golden_llm"
+    golden = np.load(GOLDEN / case / f"{name}.npz")
+    every = json.loads((GOLDEN / case / f"{name}.json").read_text())
+    shape = json.loads((GOLDEN / case / "case.json").read_text()) if not full else {"text_vocab": 0}
+    codes = slice(shape["text_vocab"], None)
+    rows = golden["sample/image_logits" if full else "sample/logits"][:, codes]
     names = ("temperature", "top_k", "top_p")
-    stored = json.loads((GOLDEN / "golden_llm.json").read_text())
-    stored = stored["sample_settings_temperature_topk_topp"]
-    return [(i, dict(zip(names, s, strict=True))) for i, s in enumerate(stored) if s[0] > 0]
+    for i, values in enumerate(every["sample_settings_temperature_topk_topp"]):
+        settings = dict(zip(names, values, strict=True))
+        probabilities = golden[f"sample/{i}/{'image_probs' if full else 'probs'}"][:, codes]
+        for row, (logits, p) in enumerate(zip(rows, probabilities.astype(np.float64), strict=True)):
+            arbitrary = row == FLAT and settings["top_p"] < 1
+            # where p is 0 throughout, the reference leaves everything to one huge text logit
+            if settings["temperature"] > 0 and not arbitrary and p.sum() > 0:
+                yield settings, logits, p / p.sum()
 
 
-@pytest.mark.parametrize(("number", "chosen"), settings())
-def test_draws_follow_the_golden_distribution(schedules, number, chosen):
-    golden = np.load(GOLDEN / "golden_llm.npz")
-    for row, logits in enumerate(golden["sample/logits"][:, TEXT:]):
-        if row == FLAT and chosen["top_p"] < 1:
-            continue
-        expected = golden[f"sample/{number}/probs"][row, TEXT:].astype(np.float64)
-        if expected.sum() == 0:  # the reference leaves everything to one huge text logit
-            continue
-        expected /= expected.sum()
-        key = mx.random.split(mx.random.key(17), 100)[10 * row + number]
-        noise = mx.maximum(mx.random.uniform(shape=(DRAWS, len(expected)), key=key), 1e-7)
-        many = mx.array(np.tile(logits, (DRAWS, 1)))
-        chosen["guidance"] = 1.0
-        ids = np.array(sample_codes(many, None, noise, **chosen, backend="mlx"))
-        few = 2000 if ON_GPU else 50
-        kernel = sample_codes(many[:few], None, noise[:few], **chosen, backend="metal")
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*TINY, "full_size_recipe"])
+def test_draws_follow_the_golden_distributions(schedules, record_property, case):
+    worst = -np.inf
+    for number, (settings, logits, expected) in enumerate(stored(case)):
+        n = len(expected)
+        draws = 4000 if n < 1000 else 1000
+        key = mx.random.split(mx.random.key(17), 100)[number]
+        noise = mx.maximum(mx.random.uniform(shape=(draws, n), key=key), 1e-7)
+        many = mx.broadcast_to(mx.array(logits), (draws, n))
+        ids = np.array(sample_codes(many, None, noise, guidance=1.0, **settings, backend="mlx"))
+        few = draws if ON_GPU else 50
+        kernel = sample_codes(
+            many[:few], None, noise[:few], guidance=1.0, **settings, backend="metal"
+        )
         assert np.array_equal(kernel, ids[:few])
-        counts = np.bincount(ids, minlength=len(expected))
+        counts = np.bincount(ids, minlength=n)
         assert counts[expected == 0].sum() == 0
-        assert goodness(counts, expected * DRAWS) < 4.5
+        worst = max(worst, deviations(counts, expected * draws))
+    record_property("worst chi-square", worst)
+    assert worst < 4
 
 
-def goodness(counts, expected):
-    """Pearson's chi-square as standard deviations above its mean; rare ids share a bin."""
-    rare = expected < 5
-    counts = np.append(counts[~rare], counts[rare].sum())
-    expected = np.append(expected[~rare], expected[rare].sum())
-    counts, expected = counts[expected > 0], expected[expected > 0]
+def deviations(counts, expected):
+    """Pearson's chi-square as a normal variable (Wilson and Hilferty, 1931); rare ids share a
+    bin."""
+    order = np.argsort(expected)
+    counts, expected = counts[order], expected[order]
+    rare = max((expected < 5).sum(), np.searchsorted(np.cumsum(expected), 5) + 1)
+    counts = np.append(counts[rare:], counts[:rare].sum())
+    expected = np.append(expected[rare:], expected[:rare].sum())
     freedom = len(counts) - 1
     if freedom == 0:
         return 0.0
-    return (((counts - expected) ** 2 / expected).sum() - freedom) / np.sqrt(2 * freedom)
+    spread = 2 / (9 * freedom)
+    square = ((counts - expected) ** 2 / expected).sum()
+    return float((np.cbrt(square / freedom) - (1 - spread)) / np.sqrt(spread))
+
+
+def test_a_wrong_distribution_is_noticed():
+    expected = np.array([0.5, 0.25, 0.125, 0.125]) * 4000
+    assert abs(deviations(np.array([2009, 991, 505, 495]), expected)) < 4
+    assert deviations(np.array([1800, 1050, 600, 550]), expected) > 4
+    assert deviations(np.array([0, 2000, 1000, 1000]), expected) > 4
