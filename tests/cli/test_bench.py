@@ -16,7 +16,7 @@ def plan():
 
 
 def test_the_plan_says_that_it_is_a_prediction(run, monkeypatch):
-    monkeypatch.delenv("LIQUID_MODEL")
+    monkeypatch.delenv("LIQUID_MODEL", raising=False)
     text = run("bench", "--plan").stdout
     assert "prediction, not a measurement" in text
     assert "Liquid 7B" in text
