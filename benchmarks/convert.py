@@ -1,7 +1,8 @@
 """Conversion beside mlx-lm's: ``python -m benchmarks.convert CHECKPOINT [--bits 4]``.
 
 Each conversion runs in a process of its own, on a cold page cache, and its results are deleted.
-Printed: seconds, the most memory that the process had resident, and the size of what it wrote.
+Printed: seconds, seconds of processor time, the most memory that the process had resident, and the
+size of what it wrote.
 CHECKPOINT is a folder like the one that ``benchmarks.make_7b`` writes. mlx-lm converts the language
 model only; its embedding gets as few bits as the rest.
 """
@@ -27,8 +28,8 @@ from mlx_lm.convert import convert
 convert(sys.argv[1], sys.argv[2], quantize=True, q_bits=int(sys.argv[3]))
 """
 RUNS = {
-    "liquid-mlx, result not compared with its source": OURS.format(verify=False),
-    "liquid-mlx, compared with its source": OURS.format(verify=True),
+    "liquid-mlx, --no-verify": OURS.format(verify=False),
+    "liquid-mlx": OURS.format(verify=True),
     "mlx-lm": MLX_LM,
 }
 
@@ -38,18 +39,19 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--bits", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--only", nargs="*", choices=RUNS, default=list(RUNS))
     options = parser.parse_args()
     size = total(options.checkpoint)
     print(f"{size / 1e9:.2f} GB at {options.bits} bits\n")
-    print("| | seconds | peak memory, GB | written, GB |\n|---|---|---|---|")
+    print("| | seconds | CPU seconds | peak memory, GB | written, GB |\n|---|---|---|---|---|")
     for _ in range(options.repeats):
-        for name, program in RUNS.items():
-            row = measure(program, options.checkpoint, options.bits)
+        for name in options.only:
+            row = measure(RUNS[name], options.checkpoint, options.bits)
             print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |", flush=True)
 
 
-def measure(program: str, checkpoint: Path, bits: int) -> tuple[float, float, float]:
-    """Seconds, peak resident gigabytes and gigabytes written of one conversion."""
+def measure(program: str, checkpoint: Path, bits: int) -> tuple[float, ...]:
+    """Seconds, processor seconds, peak resident and written gigabytes of one conversion."""
     forget(checkpoint)
     folder = Path(tempfile.mkdtemp(dir=checkpoint.parent))
     try:
@@ -65,7 +67,8 @@ def measure(program: str, checkpoint: Path, bits: int) -> tuple[float, float, fl
         if status:
             raise SystemExit("The conversion failed.")
         unit = 1 if sys.platform == "darwin" else 1024
-        return seconds, usage.ru_maxrss * unit / 1e9, total(folder / "out") / 1e9
+        busy = usage.ru_utime + usage.ru_stime
+        return seconds, busy, usage.ru_maxrss * unit / 1e9, total(folder / "out") / 1e9
     finally:
         shutil.rmtree(folder)
 
