@@ -1,7 +1,6 @@
 """Train the language model: one process per core, averaged gradients, bfloat16 matmuls."""
 
 import json
-import os
 import random
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from training.language_model import Gemma, GemmaConfig
 from training.muon import Muon
 from training.scenes import held_out_scene, unseen_pair_scene
 
-STEPS = 1100
+STEPS = 1500
 WARM_UP, DECAY_SHARE = 60, 0.6
 MUON_RATE, ADAM_RATE = 0.012, 3e-3
 SAVE_EVERY, REPORT_EVERY, CHECK_EVERY = 100, 20, 200
@@ -81,9 +80,8 @@ def check(model: Gemma, rows: Rows, seed: int = 1) -> dict[str, float]:
 
 
 def _work(rank: int, world: int, folder: str, steps: int, seed: int, compiled: bool) -> None:
-    os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-    os.environ.setdefault("MASTER_PORT", "29517")
-    dist.init_process_group("gloo", rank=rank, world_size=world)
+    meeting = (Path(folder) / "rendezvous").resolve().as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     home = Path(folder)
@@ -161,6 +159,7 @@ def train(
     """Train from `folder`/tokenizer.json into `folder`/language_model.pt, going on from it if it
     is there. Fewer or more `steps` only move the end: the rate falls over the last part.
     """
+    (folder / "rendezvous").unlink(missing_ok=True)  # of a run that was stopped
     arguments = (processes, str(folder), steps, seed, compiled)
     mp.spawn(_work, arguments, nprocs=processes)
 
