@@ -47,6 +47,28 @@ def test_any_length_in_several_orders_of_threads(schedules, n, dtype):
         check_rows(sample_codes(*arrays, **settings, backend="metal"), *arrays, settings)
 
 
+EDGES = {  # logits, settings, the id that the noise favours, the id drawn
+    "-0 equals 0": ([-1.0, -0.0, 0.0], {"temperature": 0.0}, 2, 1),
+    "-0 ties with the k-th": ([0.0, -0.0, -1.0], {"top_k": 1}, 1, 1),
+    "NaN is never drawn": ([float("nan"), 0.0, 1.0], {}, 0, 2),
+    "+inf hides the noise": ([0.0, float("inf"), float("inf")], {"top_p": 0.5}, 2, 1),
+    "no temperature below 1e-5": ([0.0, 2e-5], {"temperature": 1e-6}, 0, 0),
+    "the last tie in the top p": ([2.0] + 7 * [0.0], {"top_p": 0.8}, 5, 5),
+    "the first tie behind it": ([2.0] + 7 * [0.0], {"top_p": 0.8}, 6, 0),
+    "the lowest id wins": (70 * [0.5], {"temperature": 0.0}, 69, 0),
+}
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_rules_at_the_edges(schedules, edge):
+    row, changed, favoured, expected = EDGES[edge]
+    settings = {"guidance": 1.0, "temperature": 1.0, "top_k": 0, "top_p": 1.0, **changed}
+    noise = mx.where(mx.arange(len(row)) == favoured, 1 - 1e-6, 0.5)[None]
+    for backend in ("metal", "mlx"):
+        ids = sample_codes(mx.array([row]), None, noise, **settings, backend=backend)
+        assert ids.tolist() == [expected], backend
+
+
 @pytest.mark.slow
 def test_text_vocabulary(schedules):
     for *arrays, settings in list(batches(np.random.default_rng(5), 264_192, 1, mx.bfloat16))[::4]:
