@@ -51,6 +51,23 @@ class Packed:
             mode=self.form.mode,
         ).astype(MLX[self.dtype])
 
+    def products(self, start: int, stop: int, x: mx.array) -> mx.array:
+        """``x @ rows.T`` of float32 x [T, columns] without unpacking: [T, stop - start]."""
+        scales, biases = self.scales.rows(start, stop), None
+        if self.biases:  # floats of one kind: MLX's CPU code is far slower on mixed ones
+            scales = scales.astype(mx.float32)
+            biases = self.biases.rows(start, stop).astype(mx.float32)
+        return mx.quantized_matmul(
+            x,
+            self.weight.rows(start, stop),
+            scales=scales,
+            biases=biases,
+            transpose=True,
+            group_size=self.form.group_size,
+            bits=self.form.bits,
+            mode=self.form.mode,
+        )
+
 
 @dataclass(frozen=True)
 class Merged:

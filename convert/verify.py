@@ -1,13 +1,14 @@
 """Compare a written folder with its source: a forward pass, a decoded patch, errors by part.
 
 Both models are streamed through the same modules, a block of rows at a time, so that a checkpoint
-larger than memory can be compared. Products are NumPy's: its BLAS is fast on every platform.
+larger than memory can be compared. Products of packed matrices are MLX's, as when the model runs;
+others are NumPy's, whose BLAS is fast on every platform.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ import numpy as np
 
 from liquid_mlx.backbone import Backbone, KVCache
 from liquid_mlx.config import BackboneConfig, LiquidConfig, VQGANConfig
+from liquid_mlx.convert.ahead import ahead
 from liquid_mlx.convert.describe import Verification, kind_of
 from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
 from liquid_mlx.convert.origin import Origin, open_origin
 from liquid_mlx.convert.parts import BLOCK, Part
 from liquid_mlx.convert.planning import Plan
+from liquid_mlx.convert.sources import Packed
 from liquid_mlx.convert.stored import Rows
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.vqgan import VQGAN
 
 RUNS, RUN = 4, 16
-CODES = 6
+CODES = 2
 PATCH = 2
 
 
@@ -127,14 +130,27 @@ class _Streamed(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         height, width = self._source.shape
-        columns = np.asarray(x.astype(mx.float32)).reshape(-1, width).T
-        product = np.empty((height, columns.shape[1]), np.float32)
+        rows = x.astype(mx.float32).reshape(-1, width)
+        mx.eval(rows)
+        product = np.empty((height, rows.shape[0]), np.float32)
+        for (start, stop), (block,) in ahead(self._blocks(rows)):
+            if isinstance(self._source, Packed):
+                product[start:stop] = np.asarray(block).T
+            else:
+                np.matmul(np.asarray(block), np.asarray(rows).T, product[start:stop])
+        out = mx.array(product.T).reshape(*x.shape[:-1], height)
+        return out + self.bias if "bias" in self else out
+
+    def _blocks(self, rows: mx.array) -> Iterator[tuple[tuple[int, int], list[mx.array]]]:
+        """Blocks of the products if the matrix is packed, else of the matrix in float32."""
+        height, width = self._source.shape
         step = max(1, BLOCK // width)
         for start in range(0, height, step):
             stop = min(start + step, height)
-            np.matmul(_float32(self._source.rows(start, stop)), columns, product[start:stop])
-        out = mx.array(product.T).reshape(*x.shape[:-1], height)
-        return out + self.bias if "bias" in self else out
+            if isinstance(self._source, Packed):
+                yield (start, stop), [self._source.products(start, stop, rows)]
+            else:
+                yield (start, stop), [self._source.rows(start, stop).astype(mx.float32)]
 
     def lookup(self, ids: mx.array) -> mx.array:
         rows = [self._source.rows(i, i + 1) for i in np.asarray(ids).reshape(-1).tolist()]

@@ -15,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from liquid_mlx.convert.ahead import ahead
 from liquid_mlx.convert.parts import Part
 from liquid_mlx.convert.planning import Plan
 from liquid_mlx.convert.safetensors import SafetensorsWriter
@@ -145,22 +146,10 @@ def _write_shard(path: Path, parts: Sequence[Part], clock: _Clock) -> None:
     specs = [spec for part in parts for spec in part.specs]
     with SafetensorsWriter(path, specs, {"format": "mlx"}) as writer:
         for part in parts:
-            for read, arrays in _ahead(part):
+            for read, arrays in ahead(part.blocks()):
                 for spec, array in zip(part.specs, arrays, strict=True):
                     writer.append(spec.name, to_bytes(array))
                 clock.tick(part.path, read)
-
-
-def _ahead(part: Part) -> Iterator[tuple[int, list[mx.array]]]:
-    """The blocks of a part; while one is written, the next is computed."""
-    before: tuple[int, list[mx.array]] | None = None
-    for block in part.blocks():
-        mx.async_eval(block[1])
-        if before:
-            yield before
-        before = block
-    if before:
-        yield before
 
 
 @contextmanager
