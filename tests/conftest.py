@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,11 @@ CASES = (
     "llama_tiny",
     "qwen2_tiny",
 )
+
+
+def heed_interrupts() -> None:
+    """For a child process: a shell starts its background jobs, such as these tests, without."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import liquid_mlx
 from liquid_mlx.cli.main import app
 from liquid_mlx.errors import LiquidError
 from tests.cli.conftest import LIQUID, Run, liquid
+from tests.conftest import heed_interrupts
 
 COMMANDS = [command.name for command in app.registered_commands]
 HEAVY = ("mlx", "numpy", "PIL", "transformers", "mlx_lm", "tokenizers", "huggingface_hub", "rich")
@@ -139,6 +140,7 @@ def test_interrupted_it_stops_at_once_with_130(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     assert process.stdout is not None
     first = process.stdout.readline().strip()

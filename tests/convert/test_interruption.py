@@ -19,6 +19,7 @@ from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import Progress, convert
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.loading import load_backbone, load_vqgan
+from tests.conftest import heed_interrupts
 from tests.convert.conftest import write_checkpoint
 
 PROGRAM = """
@@ -109,7 +110,7 @@ def test_ctrl_c_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_signal_leaves_nothing(larger: Path, tmp_path: Path) -> None:
-    process = start(larger, tmp_path / "out")
+    process = start(larger, tmp_path / "out", preexec_fn=heed_interrupts)
     assert process.stdout is not None
     process.stdout.readline()
     while not (tmp_path / ".out.partial" / "vqgan.safetensors").exists():
