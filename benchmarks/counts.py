@@ -111,7 +111,12 @@ def mlx_lm_step(model: Model) -> tuple[Callable, mx.array]:
 
     loop = Loop(model)
     cache = make_prompt_cache(loop.model)
-    mx.eval(loop.model(mx.zeros((2, PROMPT + model.total // 2), mx.int32), cache=cache))
+    mx.eval(loop.model(mx.zeros((2, 1), mx.int32), cache=cache))
+    for layer in cache:  # as if the prompt and half of the picture had been through
+        layer.offset = PROMPT + model.total // 2
+        rows, heads, _, width = layer.keys.shape
+        room = -(-(layer.offset + 1) // layer.step) * layer.step
+        layer.keys, layer.values = (mx.zeros((rows, heads, room, width)) for _ in range(2))
     top_k = 4096 if model.config["vocab_size"] > 4096 else 0
     sampler = make_sampler(temp=0.99, top_p=0.96, top_k=top_k)
     kept = [(layer.keys, layer.values, layer.offset) for layer in cache]

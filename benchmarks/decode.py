@@ -21,13 +21,17 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="mid")
     parser.add_argument("--codes", type=int, help="codes of a picture (default: the model's grid)")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--threads", type=int, help="of the BLAS libraries (default: theirs)")
+    parser.add_argument("--cpu", action="store_true", help="CPU time, for a busy machine")
     options = parser.parse_args()
     total = options.codes or named(options.model).total
-    columns = [Column(name, options.model) for name in LOOPS]
+    clock = "cpu" if options.cpu else "seconds"
+    columns = [Column(name, options.model, options.threads) for name in LOOPS]
     run = {"prompt": PROMPT, "unconditional": UNCONDITIONAL, "total": total, "seeds": [0]}
-    seconds = interleaved(columns, options.pairs, **run)
+    seconds = interleaved(columns, options.pairs, clock, **run)
     ours = seconds["liquid-mlx"]
-    print(f"{options.model}: {total} codes, medians of {options.pairs} interleaved; {machine()}\n")
+    print(f"{options.model}: {total} codes, medians of {options.pairs} interleaved; {machine()}")
+    print(f"clock: {clock}; threads: {options.threads or 'default'}\n")
     print("| loop | codes/s | s a picture | times liquid-mlx's time |\n|---|---|---|---|")
     for name, times in seconds.items():
         middle = statistics.median(times)

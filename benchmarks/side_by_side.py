@@ -28,8 +28,12 @@ LOOPS = {"liquid-mlx": "loop_liquid", "PyTorch": "loop_torch", "mlx-lm": "loop_m
 class Column:
     """A loop in a process of its own."""
 
-    def __init__(self, name: str, model: str):
+    def __init__(self, name: str, model: str, threads: int | None = None):
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        if threads:
+            environment |= {
+                f"{blas}_NUM_THREADS": str(threads) for blas in ("OPENBLAS", "OMP", "MKL")
+            }
         if name != "PyTorch" and OPENBLAS.exists():
             environment["LD_PRELOAD"] = str(OPENBLAS)
         self.name = name
@@ -71,15 +75,20 @@ def serve(loop: str, model: str) -> None:
         print(json.dumps(result), file=answers, flush=True)
 
 
-def interleaved(columns: list[Column], rounds: int, **arguments: Any) -> dict[str, list[float]]:
-    """Seconds of each column, ``rounds`` times in turns after one short run to warm up."""
+def interleaved(
+    columns: list[Column], rounds: int, clock: str = "seconds", **arguments: Any
+) -> dict[str, list[float]]:
+    """Times of each column, ``rounds`` times in turns after one short run to warm up.
+
+    ``clock`` is "seconds" (wall) or "cpu", which also means something on a busy machine.
+    """
     for column in columns:
         column.run(**{**arguments, "total": min(8, arguments["total"])})
-    seconds: dict[str, list[float]] = {column.name: [] for column in columns}
+    times: dict[str, list[float]] = {column.name: [] for column in columns}
     for _ in range(rounds):
         for column in columns:
-            seconds[column.name].append(column.run(**arguments)["seconds"])
-    return seconds
+            times[column.name].append(column.run(**arguments)[clock])
+    return times
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
