@@ -31,7 +31,6 @@ from liquid_mlx.errors import CheckpointError
 from liquid_mlx.vqgan import VQGAN
 
 RUNS, RUN = 4, 16
-CODES = 2
 PATCH = 2
 
 
@@ -115,10 +114,9 @@ def _float32(array: mx.array) -> np.ndarray:
 
 
 def _tokens(config: LiquidConfig) -> list[int]:
-    """The start of a picture: the unconditional prompt and a few codes."""
-    codes = np.linspace(0, config.vqgan.n_embed - 1, CODES).astype(int)
+    """The start of a picture: the unconditional prompt and a code."""
     special = [config.special["unconditional"], config.special["boi"]]
-    return [*special, *(config.image_offset + int(code) for code in codes)]
+    return [*special, config.image_offset + config.vqgan.n_embed // 2]
 
 
 class _Streamed(nn.Module):
