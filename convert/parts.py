@@ -17,6 +17,9 @@ from liquid_mlx.vqgan import to_mlx_layout
 # Elements converted at once. MLX's CPU code for the fp4 modes needs 45 bytes for each of them.
 BLOCK = 1 << 22
 
+# The bytes read for some rows of a part, and the arrays made of them.
+Block = tuple[int, list[mx.array]]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -56,16 +59,22 @@ class Part:
     def nbytes(self) -> int:
         return sum(spec.nbytes for spec in self.specs)
 
-    def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
-        """Bytes read, and the next rows of each of ``specs``, not yet evaluated."""
+    def blocks(self, x: mx.array | None = None) -> Iterator[Block]:
+        """The next rows of each of ``specs``, not evaluated.
+
+        With float32 x [T, columns] comes one array more: x times the source's rows, [T, rows].
+        """
         self.source.check()
         height = self.source.shape[0]
         width = prod(self.source.shape[1:])
         step = max(1, BLOCK // width)
         for start in range(0, height, step):
             stop = min(start + step, height)
-            rows = self.source.rows(start, stop).astype(MLX[self.dtype])
-            yield self.source.nbytes * (stop - start) // height, self.pack(rows)
+            rows = self.source.rows(start, stop)
+            arrays = self.pack(rows.astype(MLX[self.dtype]))
+            if x is not None:
+                arrays.append(x @ rows.astype(mx.float32).T)
+            yield self.source.nbytes * (stop - start) // height, arrays
 
     def whole(self) -> mx.array:
         """All of a small source, in the layout that is written."""
@@ -93,6 +102,6 @@ class ConvPart(Part):
         rows = super().whole().astype(mx.float32)
         return mx.array(to_mlx_layout(self.name, np.array(rows)))
 
-    def blocks(self) -> Iterator[tuple[int, list[mx.array]]]:
+    def blocks(self, x: mx.array | None = None) -> Iterator[Block]:
         self.source.check()
         yield self.source.nbytes, [self.whole().astype(MLX[self.dtype])]

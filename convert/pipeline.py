@@ -15,18 +15,13 @@ from liquid_mlx.convert.card import write_card
 from liquid_mlx.convert.describe import Verification, plan_to_dict
 from liquid_mlx.convert.origin import open_origin
 from liquid_mlx.convert.planning import Plan, make_plan
+from liquid_mlx.convert.progress import Clock, Progress
 from liquid_mlx.convert.recipe import make_recipe
 from liquid_mlx.convert.source import find_source
+from liquid_mlx.convert.target import check_target, check_unchanged, stamps, whole_or_nothing
 from liquid_mlx.convert.upload import check_upload, upload
-from liquid_mlx.convert.verify import verify
-from liquid_mlx.convert.write import (
-    Progress,
-    check_target,
-    check_unchanged,
-    stamps,
-    whole_or_nothing,
-    write_folder,
-)
+from liquid_mlx.convert.verify import bytes_to_verify, verify
+from liquid_mlx.convert.write import write_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -176,9 +171,11 @@ def convert(
     start = time.monotonic()
     before = stamps(todo)
     with whole_or_nothing(target) as partial:
-        write_folder(todo, partial, on_progress)
+        more = bytes_to_verify(todo) if verify_result else 0
+        clock = Clock(todo.source_bytes + more, on_progress)
+        logits = write_folder(todo, partial, clock, compare=verify_result)
         check_unchanged(before)
-        found = verify(todo, partial) if verify_result else None
+        found = None if logits is None else verify(todo, partial, logits, clock)
         write_card(todo, partial, found, upload_repo)
     seconds = time.monotonic() - start
     url = upload(target, upload_repo) if upload_repo else None

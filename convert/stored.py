@@ -26,7 +26,6 @@ NUMPY: dict[str, Any] = {
     "int32": np.int32,
 }
 MLX = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-ADVICE = 1 << 20  # Linux takes no more at once
 FLOATS = ("float32", "float16", "bfloat16")
 
 
@@ -113,9 +112,9 @@ class Stored:
         try:
             # Not a memory map: its pages would count as ours, and truncation would be SIGBUS.
             with self.path.open("rb", buffering=0) as file:
-                _will_need(file.fileno(), offset + count * dtype.itemsize, count * dtype.itemsize)
                 file.seek(offset)
                 flat = np.fromfile(file, dtype, count)
+                _forget(file.fileno(), offset, flat.nbytes)
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read ({error}).") from None
         if flat.size != count:
@@ -157,11 +156,10 @@ def _finite(array: np.ndarray, dtype: str) -> bool:
     return bool(largest < _INFINITY[dtype])
 
 
-def _will_need(fd: int, offset: int, size: int) -> None:
-    """Have Linux read what comes next while this block is computed (macOS does so by itself)."""
+def _forget(fd: int, offset: int, size: int) -> None:
+    """Let Linux reuse the memory of what was read, instead of pushing out what others need."""
     if hasattr(os, "posix_fadvise"):
-        for at in range(offset, offset + size, ADVICE):
-            os.posix_fadvise(fd, at, ADVICE, os.POSIX_FADV_WILLNEED)
+        os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
 
 
 def to_mlx(array: np.ndarray, dtype: str) -> mx.array:

@@ -1,32 +1,24 @@
-"""Compare a written folder with its source: a forward pass, a decoded patch, errors by part.
-
-Both models are streamed through the same modules, a block of rows at a time, so that a checkpoint
-larger than memory can be compared. Products of packed matrices are MLX's, as when the model runs;
-others are NumPy's, whose BLAS is fast on every platform.
-"""
+"""Compare a written folder with its source: a forward pass, a decoded patch, errors by part."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
-from liquid_mlx.backbone import Backbone, KVCache
-from liquid_mlx.config import BackboneConfig, LiquidConfig, VQGANConfig
-from liquid_mlx.convert.ahead import ahead
+from liquid_mlx.config import VQGANConfig
 from liquid_mlx.convert.describe import Verification, kind_of
-from liquid_mlx.convert.names import EMBEDDING, backbone_shapes
+from liquid_mlx.convert.names import EMBEDDING
 from liquid_mlx.convert.origin import Origin, open_origin
-from liquid_mlx.convert.parts import BLOCK, Part
+from liquid_mlx.convert.parts import Part
 from liquid_mlx.convert.planning import Plan
-from liquid_mlx.convert.sources import Packed
+from liquid_mlx.convert.progress import Clock
 from liquid_mlx.convert.stored import Rows
+from liquid_mlx.convert.streamed import multiply_stored, streamed_logits
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.vqgan import VQGAN
 
@@ -34,8 +26,19 @@ RUNS, RUN = 4, 16
 PATCH = 2
 
 
-def verify(plan: Plan, folder: Path) -> Verification:
+def bytes_to_verify(plan: Plan) -> int:
+    """Bytes of the matrices that ``verify`` multiplies: what it reports to its clock."""
+    return sum(part.nbytes for part in plan.parts if len(part.source.shape) == 2)
+
+
+def verify(plan: Plan, folder: Path, logits: np.ndarray, clock: Clock) -> Verification:
     """Open a converted folder strictly and compare it with what it was made from.
+
+    Args:
+        plan: what was to be written.
+        folder: what was written.
+        logits: of the source, from ``write_folder``.
+        clock: told of ``bytes_to_verify`` bytes.
 
     Raises:
         CheckpointError: the folder does not open, or differs from its source by more than its
@@ -46,19 +49,24 @@ def verify(plan: Plan, folder: Path) -> Verification:
     if written.converted != expected:
         raise CheckpointError(f"{folder / 'config.json'} is not what was written.")
     errors = _errors(plan.parts, written) | _pixel_errors(plan.vqgan_parts, written)
-    source = {part.name: part.source for part in plan.parts}
-    tokens = _tokens(plan.config)
-    before = _logits(plan.config.backbone, source, tokens)
-    after = _logits(plan.config.backbone, written.tensors, tokens)
-    cosines = (before * after).sum(-1) / np.sqrt((before**2).sum(-1) * (after**2).sum(-1))
+    now = _logits(plan, written, clock)
+    cosines = (logits * now).sum(-1) / np.sqrt((logits**2).sum(-1) * (now**2).sum(-1))
     found = Verification(
         errors,
         float(cosines.min()),
-        float((before.argmax(-1) == after.argmax(-1)).mean()),
+        float((logits.argmax(-1) == now.argmax(-1)).mean()),
         _patch_difference(plan, written),
     )
     _judge(found, plan, folder)
     return found
+
+
+def _logits(plan: Plan, written: Origin, clock: Clock) -> np.ndarray:
+    def multiply(name: str, x: mx.array) -> Iterator[mx.array]:
+        yield from multiply_stored(written.tensors[name], x)
+        clock.tick("comparing", written.tensors[name].nbytes)
+
+    return streamed_logits(plan.config, written.tensors, multiply)
 
 
 def _judge(found: Verification, plan: Plan, folder: Path) -> None:
@@ -111,72 +119,6 @@ def _all_rows(tensor: Rows) -> mx.array:
 
 def _float32(array: mx.array) -> np.ndarray:
     return np.asarray(array.astype(mx.float32))
-
-
-def _tokens(config: LiquidConfig) -> list[int]:
-    """The start of a picture: the unconditional prompt and a code."""
-    special = [config.special["unconditional"], config.special["boi"]]
-    return [*special, config.image_offset + config.vqgan.n_embed // 2]
-
-
-class _Streamed(nn.Module):
-    """A linear layer, an embedding or a head whose matrix stays in its file."""
-
-    def __init__(self, source: Rows):
-        super().__init__()
-        self._source = source
-
-    def __call__(self, x: mx.array) -> mx.array:
-        height, width = self._source.shape
-        rows = x.astype(mx.float32).reshape(-1, width)
-        mx.eval(rows)
-        product = np.empty((height, rows.shape[0]), np.float32)
-        for (start, stop), (block,) in ahead(self._blocks(rows)):
-            if isinstance(self._source, Packed):
-                product[start:stop] = np.asarray(block).T
-            else:
-                np.matmul(np.asarray(block), np.asarray(rows).T, product[start:stop])
-        out = mx.array(product.T).reshape(*x.shape[:-1], height)
-        return out + self.bias if "bias" in self else out
-
-    def _blocks(self, rows: mx.array) -> Iterator[tuple[tuple[int, int], list[mx.array]]]:
-        """Blocks of the products if the matrix is packed, else of the matrix in float32."""
-        height, width = self._source.shape
-        step = max(1, BLOCK // width)
-        for start in range(0, height, step):
-            stop = min(start + step, height)
-            if isinstance(self._source, Packed):
-                yield (start, stop), [self._source.products(start, stop, rows)]
-            else:
-                yield (start, stop), [self._source.rows(start, stop).astype(mx.float32)]
-
-    def lookup(self, ids: mx.array) -> mx.array:
-        rows = [self._source.rows(i, i + 1) for i in np.asarray(ids).reshape(-1).tolist()]
-        return mx.concatenate(rows).astype(mx.float32).reshape(*ids.shape, -1)
-
-    def rows(self, start: int, stop: int) -> _Streamed:
-        """All rows: a head of a part of them is not needed here."""
-        assert (start, stop) == (0, self._source.shape[0])
-        return self
-
-
-def _logits(
-    config: BackboneConfig, tensors: Mapping[str, Rows], tokens: Sequence[int]
-) -> np.ndarray:
-    """Logits [T, vocabulary] of a model whose matrices stay in their files."""
-    backbone = Backbone(config)
-    for name, shape in backbone_shapes(config).items():
-        *path, owner, leaf = name.split(".")
-        parent: Any = backbone
-        for step in path:
-            parent = parent[int(step)] if step.isdigit() else parent[step]
-        if len(shape) == 2:
-            parent[owner] = _Streamed(tensors[name])
-        else:
-            parent[owner][leaf] = tensors[name].rows(0, shape[0]).astype(mx.float32)
-    cache = KVCache.empty(config, 1, len(tokens), mx.float32)
-    hidden = backbone(mx.array([tokens]), cache)
-    return np.asarray(backbone.head()(hidden)[0])
 
 
 def _patch_difference(plan: Plan, written: Origin) -> float:

@@ -149,11 +149,15 @@ def test_blocks_of_rows_change_nothing(
         assert whole.read_bytes() == pieces.read_bytes()
 
 
-def test_progress_ends_at_the_end(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("verify", [False, True])
+def test_progress_ends_at_the_end(checkpoint: Path, tmp_path: Path, verify: bool) -> None:
     seen: list[Progress] = []
-    done = convert(checkpoint, tmp_path / "out", on_progress=seen.append, verify_result=False)
+    done = convert(
+        checkpoint, tmp_path / "out", quantize=True, on_progress=seen.append, verify_result=verify
+    )
     assert [p.done for p in seen] == sorted(p.done for p in seen)
-    assert seen[-1].done == seen[-1].total == done.plan.source_bytes
+    assert seen[-1].done == seen[-1].total
+    assert (seen[-1].total > done.plan.source_bytes) == verify
     assert seen[-1].seconds_left == 0
     assert done.plan.nbytes == sum(
         tensor.nbytes
