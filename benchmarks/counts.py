@@ -20,7 +20,7 @@ from typing import Any
 import mlx.core as mx
 
 from benchmarks.geometry import Model, named
-from liquid_mlx.backbone import KVCache
+from liquid_mlx.cache import KVCache
 from liquid_mlx.generation.image import Draw, Prefix, begin, sample_codes
 from liquid_mlx.memory import kv_bytes, weight_bytes
 

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import Liquid
-from liquid_mlx.backbone import KVCache
+from liquid_mlx.cache import KVCache
 from liquid_mlx.generation.image import Draw, prefill, sample_codes
 from liquid_mlx.generation.text import generate_ids
 from liquid_mlx.memory import available, kv_bytes, weight_bytes

@@ -9,7 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert.ahead import ahead
 from liquid_mlx.convert.parts import BLOCK

@@ -1,4 +1,4 @@
-"""The decoder-only transformer: gemma, gemma2, llama and qwen2, its KV cache and its heads.
+"""The decoder-only transformer: gemma, gemma2, llama and qwen2, and its heads.
 
 The module tree is the Hugging Face checkpoint's name tree, so that loading is strict. ``fuse``
 then joins projections that read the same input, which halves the launches of a decoding step.
@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.linear import Embedding, Linear
 
@@ -68,107 +69,6 @@ class RMSNorm(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         weight = 1 + self.weight.astype(mx.float32) if self._unit_offset else self.weight
         return mx.fast.rms_norm(x, weight, self._eps).astype(x.dtype)
-
-
-class KVCache:
-    """Keys and values of every layer, ``[rows, kv_heads, capacity, head_dim]``, allocated once.
-
-    Rows whose prompts are shorter than the longest start with ``padding`` empty slots, which
-    attention never sees and positions do not count.
-    """
-
-    def __init__(
-        self,
-        keys: list[mx.array],
-        values: list[mx.array],
-        offset: int = 0,
-        padding: Sequence[int] | None = None,
-    ):
-        self.keys = keys
-        self.values = values
-        self.offset = offset
-        self.padding = mx.array(list(padding)) if padding and any(padding) else None
-        if self.padding is not None:
-            slots = mx.arange(self.capacity)
-            self._visible = (slots >= self.padding[:, None])[:, None, None]
-
-    @property
-    def rows(self) -> int:
-        return self.keys[0].shape[0]
-
-    @property
-    def capacity(self) -> int:
-        return self.keys[0].shape[2]
-
-    @property
-    def nbytes(self) -> int:
-        return 2 * sum(k.nbytes for k in self.keys)
-
-    @classmethod
-    def empty(cls, config: BackboneConfig, rows: int, capacity: int, dtype: mx.Dtype) -> KVCache:
-        """Room for ``capacity`` tokens of ``rows`` sequences."""
-        shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
-        layers = range(config.num_hidden_layers)
-        return cls(
-            [mx.zeros(shape, dtype) for _ in layers], [mx.zeros(shape, dtype) for _ in layers]
-        )
-
-    @classmethod
-    def joined(cls, prefixes: Sequence[KVCache], copies: int, capacity: int) -> KVCache:
-        """Each one-row prefix ``copies`` times, aligned at their ends, with room up to capacity.
-
-        ``capacity`` counts the slots of the longest prefix's rows. The order of rows is all
-        copies of the first prefix, then all of the second, and so on.
-        """
-        length = max(prefix.offset for prefix in prefixes)
-        padding = [length - prefix.offset for prefix in prefixes]
-
-        def join(arrays: list[mx.array]) -> mx.array:
-            rows = []
-            for prefix, array, empty in zip(prefixes, arrays, padding, strict=True):
-                room = [(0, 0), (0, 0), (empty, capacity - length), (0, 0)]
-                rows.append(mx.repeat(mx.pad(array[:, :, : prefix.offset], room), copies, axis=0))
-            return mx.concatenate(rows)
-
-        keys = [join(list(layer)) for layer in zip(*(p.keys for p in prefixes), strict=True)]
-        values = [join(list(layer)) for layer in zip(*(p.values for p in prefixes), strict=True)]
-        return cls(keys, values, length, [empty for empty in padding for _ in range(copies)])
-
-    def reserve(self, capacity: int) -> None:
-        """Make room for ``capacity`` tokens in all, if there is less."""
-        extra = capacity - self.capacity
-        if extra > 0:
-            room = [(0, 0), (0, 0), (0, extra), (0, 0)]
-            self.keys = [mx.pad(k, room) for k in self.keys]
-            self.values = [mx.pad(v, room) for v in self.values]
-
-    def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Write the new tokens' keys and values behind ``offset``; return all up to them."""
-        start, stop = self.offset, self.offset + keys.shape[2]
-        self.keys[layer][:, :, start:stop] = keys
-        self.values[layer][:, :, start:stop] = values
-        return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
-
-    def positions(self) -> int | mx.array:
-        """The position of the next token: one for all rows, or one per row where they differ."""
-        return self.offset if self.padding is None else self.offset - self.padding
-
-    def mask(self, length: int, window: int | None = None) -> mx.array | str | None:
-        """What ``length`` new tokens may see: None for all, "causal", or booleans [B, 1, T, S]."""
-        stop = self.offset + length
-        if window is not None and stop <= window:
-            window = None
-        if window is None and self.padding is None:
-            return None if length == 1 else "causal"
-        mask = None if self.padding is None else self._visible[..., :stop]
-        if length > 1 or window is not None:
-            query = mx.arange(self.offset, stop)[:, None]
-            key = mx.arange(stop)[None]
-            near = query >= key
-            if window is not None:
-                near = near & (query - key < window)
-            mask = near if mask is None else mask & near
-        return mask
 
 
 class Attention(nn.Module):

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from liquid_mlx import __version__, images
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
 from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep

@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import KVCache, gelu_tanh
+from liquid_mlx.backbone import gelu_tanh
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig, read_json
 from liquid_mlx.generation.image import Draw, draw_codes, prefill
 from liquid_mlx.loading import load_backbone

@@ -6,7 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.generation.image import Draw, draw_codes, prefill
 from tests.recipe import golden, recipe, weights

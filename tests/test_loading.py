@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import KVCache
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig, read_json
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.loading import load_backbone, load_vqgan

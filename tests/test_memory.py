@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from liquid_mlx import load, memory
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig, LiquidConfig, VQGANConfig
 from liquid_mlx.errors import LiquidError, LowMemoryError
 from liquid_mlx.loading import load_backbone

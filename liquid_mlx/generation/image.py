@@ -9,7 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import kernels
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.sampling import fold, noise
 
 Head = Callable[[mx.array], mx.array]

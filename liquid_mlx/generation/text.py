@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from liquid_mlx.backbone import Backbone, KVCache
+from liquid_mlx.backbone import Backbone
+from liquid_mlx.cache import KVCache
 from liquid_mlx.generation.image import Head, Prefix, prefill
 from liquid_mlx.sampling import fold, sample
 

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import KVCache
+from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import convert
 from liquid_mlx.loading import load_backbone
