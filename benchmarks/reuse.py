@@ -1,6 +1,7 @@
 """What is shared is paid once: ``python -m benchmarks.reuse [MODEL]``.
 
-Four pictures at once against one; ten questions about one picture against one question.
+Four pictures at once against one; ten questions about one picture, together and one by one,
+against one question.
 """
 
 from __future__ import annotations
@@ -60,19 +61,26 @@ def main() -> None:
         for _ in liquid.stream_image("a red circle on a white background", seed=1, count=count):
             pass
 
-    def questions(count: int) -> list[str]:
+    picture: Image.Image = drawn.image
+
+    def alone(count: int) -> list[str]:
         forget(liquid)
-        picture: Image.Image = drawn.image
         return [liquid.answer(picture, q, max_tokens=32) for q in QUESTIONS[:count]]
+
+    def together() -> list[str]:
+        forget(liquid)
+        return liquid.answers(picture, QUESTIONS, max_tokens=32)
 
     print(f"{name}, {PAIRS} pairs; {machine()}\n\n| | one | many | ratio |\n|---|---|---|---|")
     for title, one, many in (
         ("codes of 4 pictures at once", lambda: codes(1), lambda: codes(4)),
-        ("10 questions about a picture", lambda: questions(1), lambda: questions(10)),
+        ("10 questions about a picture at once", lambda: alone(1), together),
+        ("10 questions about a picture, one by one", lambda: alone(1), lambda: alone(10)),
     ):
         a, b, ratio = pairs(one, many)
         print(f"| {title} | {a * 1e3:.0f} ms | {b * 1e3:.0f} ms | {ratio:.2f} |")
-    print("\nanswers:", questions(10))
+    print("\nanswers:", together())
+    print("one by one the same:", together() == alone(10))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from liquid_mlx.cli.sources import Source
     from liquid_mlx.cli.terminal import Status
     from liquid_mlx.model import Liquid
+
+T = TypeVar("T")
 
 
 def ask(
@@ -149,6 +151,33 @@ class Asker:
         text = self.liquid.answer(picture, question, exif=self.exif, **self.settings(index))
         return {"answer": text.strip()}
 
+    def ask_all(
+        self, picture: Path | bytes, questions: Sequence[tuple[int, str]]
+    ) -> list[dict[str, Any]]:
+        """As ``ask`` for (index, question) pairs, together if answers are written.
+
+        A question that is empty or too long has ``{"error": PromptError}``.
+        """
+        from liquid_mlx.errors import PromptError
+
+        if self.choices is None and self.answer is None and len(questions) > 1:
+            seeds = [self.settings(index)["seed"] for index, _ in questions]
+            settings = {**self.sampling, "seed": None if None in seeds else seeds}
+            try:
+                texts = self.liquid.answers(
+                    picture, [text for _, text in questions], exif=self.exif, **settings
+                )
+                return [{"answer": text.strip()} for text in texts]
+            except PromptError:
+                pass  # one of the questions: asked one by one, it fails alone
+        answers: list[dict[str, Any]] = []
+        for index, text in questions:
+            try:
+                answers.append(self.ask(picture, text, index))
+            except PromptError as error:
+                answers.append({"error": error})
+        return answers
+
     @property
     def columns(self) -> list[str]:
         """What a table shows of an answer."""
@@ -176,10 +205,9 @@ def _stream(asker: Asker, source: Source, question: str, status: Status, verbose
 def _many(
     asker: Asker, sources: Sequence[Source], questions: Sequence[str], shape: str, status: Status
 ) -> int:
-    """Ask every question about every picture; the number of pictures that failed."""
+    """Ask every question about every picture; the number of failures."""
     from liquid_mlx.cli.results import Results
     from liquid_mlx.cli.terminal import about
-    from liquid_mlx.errors import LiquidError
 
     single = len(sources) == len(questions) == 1
     columns = ["picture", *(["question"] if len(questions) > 1 else []), *asker.columns]
@@ -193,21 +221,40 @@ def _many(
     results = Results(asker.columns if single else columns, widths, shape, single)
     total, failed = len(sources) * len(questions), 0
     for i, source in enumerate(sources):
-        rows: list[dict[str, Any]] = []
-        try:
-            picture = source.read()
-            for j, question in enumerate(questions):
-                status.progress(source.name, i * len(questions) + j + 1, total, "answers")
-                answer = asker.ask(picture, question, i * len(questions) + j)
-                rows.append({"picture": source.name, "question": question, **answer})
-        except LiquidError as error:
-            if total == 1:
-                raise
-            failed += 1
-            status.warn(about(source.name, error))
-            rows.append({"picture": source.name, "error": str(error)})
-        status.clear()
-        for row in rows:
+        tasks = list(enumerate(questions, i * len(questions)))
+        for row in _rows(asker, source, tasks, total, status):
+            status.clear()
+            if "error" in row:
+                if total == 1:
+                    raise row["error"]
+                failed += 1
+                status.warn(about(source.name, row["error"]))
+                row["error"] = str(row["error"])
             results.add(row)
     results.end()
     return failed
+
+
+def _rows(
+    asker: Asker, source: Source, tasks: Sequence[tuple[int, str]], total: int, status: Status
+) -> Iterator[dict[str, Any]]:
+    """What is to be shown about a picture; an ``error`` is one of its questions, or its own."""
+    from liquid_mlx.errors import ImageError
+
+    try:
+        picture = source.read()
+        for batch in batches(tasks):
+            status.progress(source.name, batch[-1][0] + 1, total, "answers")
+            answers = asker.ask_all(picture, batch)
+            for (_, question), answer in zip(batch, answers, strict=True):
+                yield {"picture": source.name, "question": question, **answer}
+    except ImageError as error:
+        yield {"picture": source.name, "error": error}
+
+
+def batches(questions: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The questions about a picture, as many at a time as can be answered together."""
+    from liquid_mlx.generation.text import BATCH
+
+    for start in range(0, len(questions), BATCH):
+        yield questions[start : start + BATCH]

@@ -10,11 +10,12 @@ import json
 import os
 import uuid
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquid_mlx.cli.files import FileError, read_lines
-from liquid_mlx.errors import ImageError, LiquidError
+from liquid_mlx.errors import ImageError
 
 if TYPE_CHECKING:
     from liquid_mlx.cli.ask import Asker
@@ -91,6 +92,7 @@ class Answers:
 
     def fill(self, asker: Asker, folder: Path | None, status: Status) -> int:
         """Answer what is not answered yet; the number of questions that failed."""
+        from liquid_mlx.cli.ask import batches
         from liquid_mlx.cli.terminal import about
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,28 +101,38 @@ class Answers:
         if skipped:
             status.say(f"{self._path} answers {skipped} of {total} questions already")
         status.start()
+        position = 0
         with self._path.open("ab", buffering=0) as file:
-            for position, (index, question) in enumerate(self._todo):
-                try:
-                    picture = _inside(folder, question.image)
-                    answer = asker.ask(picture, question.text, index)
-                except LiquidError as error:
-                    status.warn(f"question {question.id}: {about(question.image, error)}")
-                    failed += 1
-                    continue
-                text = answer.pop("answer")
-                line = {
-                    "question_id": question.id,
-                    "prompt": question.text,
-                    "text": text,
-                    "answer_id": uuid.uuid4().hex,
-                    "model_id": Path(asker.liquid.name).name,
-                    "metadata": answer,
-                }
-                file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
-                status.progress(str(self._path), position + 1, len(self._todo), "answers")
+            for image, group in groupby(self._todo, key=lambda task: task[1].image):
+                for batch in batches(list(group)):
+                    tasks = [(index, question.text) for index, question in batch]
+                    try:
+                        found = asker.ask_all(_inside(folder, image), tasks)
+                    except ImageError as error:
+                        found = [{"error": error} for _ in batch]
+                    for (_, question), answer in zip(batch, found, strict=True):
+                        if "error" in answer:
+                            failed += 1
+                            status.warn(f"question {question.id}: {about(image, answer['error'])}")
+                        else:
+                            file.write(_line(question, answer, asker.liquid.name))
+                    position += len(batch)
+                    status.progress(str(self._path), position, len(self._todo), "answers")
         status.say(f"{self._path}  {total - failed} of {total} questions answered")
         return failed
+
+
+def _line(question: Question, answer: dict[str, Any], model: str) -> bytes:
+    """A line of a file of answers."""
+    line = {
+        "question_id": question.id,
+        "prompt": question.text,
+        "text": answer.pop("answer"),
+        "answer_id": uuid.uuid4().hex,
+        "model_id": Path(model).name,
+        "metadata": answer,
+    }
+    return (json.dumps(line, ensure_ascii=False) + "\n").encode()
 
 
 def _inside(folder: Path | None, image: str) -> Path:

@@ -12,24 +12,23 @@ from liquid_mlx.config import BackboneConfig
 class KVCache:
     """Keys and values of every layer, ``[rows, kv_heads, capacity, head_dim]``, allocated once.
 
-    Rows whose prompts are shorter than the longest start with ``padding`` empty slots, which
-    attention never sees and positions do not count.
+    Rows whose prompts are shorter than the longest have ``padding`` empty slots behind them, up
+    to where all rows go on together. Attention never sees these, and positions do not count them.
     """
 
-    def __init__(
-        self,
-        keys: list[mx.array],
-        values: list[mx.array],
-        offset: int = 0,
-        padding: Sequence[int] | None = None,
-    ):
+    def __init__(self, keys: list[mx.array], values: list[mx.array], offset: int = 0):
         self.keys = keys
         self.values = values
         self.offset = offset
-        self.padding = mx.array(list(padding)) if padding and any(padding) else None
-        if self.padding is not None:
-            slots = mx.arange(self.capacity)
-            self._visible = (slots >= self.padding[:, None])[:, None, None]
+        self.padding: mx.array | None = None
+
+    def pad(self, padding: Sequence[int]) -> None:
+        """Declare the last ``padding[i]`` slots of row i empty; once, with all room reserved."""
+        if any(padding):
+            self.padding = mx.array(list(padding))
+            slots, self._end = mx.arange(self.capacity), self.offset
+            empty = (slots >= self._end - self.padding[:, None]) & (slots < self._end)
+            self._visible = ~empty[:, None, None]
 
     @property
     def rows(self) -> int:
@@ -54,24 +53,25 @@ class KVCache:
 
     @classmethod
     def joined(cls, prefixes: Sequence[KVCache], copies: int, capacity: int) -> KVCache:
-        """Each one-row prefix ``copies`` times, aligned at their ends, with room up to capacity.
+        """Each one-row prefix ``copies`` times, with room up to capacity.
 
         ``capacity`` counts the slots of the longest prefix's rows. The order of rows is all
         copies of the first prefix, then all of the second, and so on.
         """
         length = max(prefix.offset for prefix in prefixes)
-        padding = [length - prefix.offset for prefix in prefixes]
 
         def join(arrays: list[mx.array]) -> mx.array:
             rows = []
-            for prefix, array, empty in zip(prefixes, arrays, padding, strict=True):
-                room = [(0, 0), (0, 0), (empty, capacity - length), (0, 0)]
+            for prefix, array in zip(prefixes, arrays, strict=True):
+                room = [(0, 0), (0, 0), (0, capacity - prefix.offset), (0, 0)]
                 rows.append(mx.repeat(mx.pad(array[:, :, : prefix.offset], room), copies, axis=0))
             return mx.concatenate(rows)
 
         keys = [join(list(layer)) for layer in zip(*(p.keys for p in prefixes), strict=True)]
         values = [join(list(layer)) for layer in zip(*(p.values for p in prefixes), strict=True)]
-        return cls(keys, values, length, [empty for empty in padding for _ in range(copies)])
+        joined = cls(keys, values, length)
+        joined.pad([length - prefix.offset for prefix in prefixes for _ in range(copies)])
+        return joined
 
     def reserve(self, capacity: int) -> None:
         """Make room for ``capacity`` tokens in all, if there is less."""
@@ -105,6 +105,9 @@ class KVCache:
             key = mx.arange(stop)[None]
             near = query >= key
             if window is not None:
-                near = near & (query - key < window)
+                far = query - key
+                if self.padding is not None:  # positions, unlike slots, have no gap
+                    far = far - mx.where(key < self._end, self.padding[:, None, None, None], 0)
+                near = near & (far < window)
             mask = near if mask is None else mask & near
         return mask

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from liquid_mlx.backbone import Backbone
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.generation.image import CodesStep, Draw, Prefix, prefill
-from liquid_mlx.generation.text import Reader
+from liquid_mlx.generation.text import Reader, generate_ids
 from liquid_mlx.generation.window import Window, chosen, draw_windows
 from liquid_mlx.prompts import Prompts
 
@@ -41,6 +42,25 @@ class Language:
 
         key = (self._config, str(self.backbone.dtype), len(draw.seeds), len(prefixes))
         yield from start(chosen(window, key, start))
+
+    def write(
+        self, shared: list[int], rests: Sequence[list[int]], room: int, **settings: Any
+    ) -> Iterator[list[int | None]]:
+        """The next ids behind ``shared + rest``, for every rest at once; see ``generate_ids``."""
+        if len(rests) > 1:
+            prefix = self.reader.read_together(shared, rests, room)
+        else:
+            prefix = self.reader.read(shared, rests[0], room)
+        written: list[int] = []
+        try:
+            for ids in generate_ids(
+                self.backbone, self.text_head, prefix, max_tokens=room, **settings
+            ):
+                written += [token for token in ids if token is not None]
+                yield ids
+        finally:
+            if len(rests) == 1:
+                self.reader.keep(shared + rests[0] + written, prefix.cache)
 
     def _unconditional_prefix(self, size: Size) -> Prefix:
         """Prefilled once for each size: every prompt shares it."""

@@ -50,6 +50,11 @@ def decoder_bytes(config: VQGANConfig, width: int, height: int) -> int:
     return ACTIVATIONS * width * height * channels * mx.float32.size
 
 
+def fitting(used: int, each: int, most: int) -> int:
+    """How many things of ``each`` bytes, 1 to ``most``, fit half of what ``used`` leaves."""
+    return max(1, min(most, (available() - used) // 2 // each))
+
+
 def require(parts: Mapping[str, int], advice: str) -> None:
     """Raise LowMemoryError, with numbers, if the parts do not fit this machine together."""
     need, have = sum(parts.values()), available()

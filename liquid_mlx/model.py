@@ -19,13 +19,13 @@ from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
 from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep
 from liquid_mlx.generation.image import Draw
-from liquid_mlx.generation.text import TextStep, generate_ids, score_ids
+from liquid_mlx.generation.text import BATCH, TextStep, batches, score_ids
 from liquid_mlx.generation.window import Window, check_window
 from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.images import ImageSource
 from liquid_mlx.language import Language
 from liquid_mlx.loading import load_backbone, load_vqgan
-from liquid_mlx.memory import decoder_bytes, kv_bytes, limits, require, weight_bytes
+from liquid_mlx.memory import decoder_bytes, fitting, kv_bytes, limits, require, weight_bytes
 from liquid_mlx.prompts import Prompts
 from liquid_mlx.sampling import check_settings
 from liquid_mlx.vqgan import VQGAN
@@ -235,6 +235,65 @@ class Liquid:
         """Answer a question about a picture; takes the arguments of ``stream_answer``."""
         return "".join(step.text for step in self.stream_answer(picture, question, **settings))
 
+    def answers(
+        self,
+        picture: ImageSource,
+        questions: Sequence[str],
+        *,
+        exif: bool = True,
+        max_tokens: int = 256,
+        seed: int | Sequence[int] | None = None,
+        **settings: Any,
+    ) -> list[str]:
+        """Answer several questions about a picture at once; the answers in order.
+
+        Much faster than one by one: every step reads the weights once for all questions. In
+        float32 the answers are those of ``answer``; in bfloat16 a batch may round differently, so
+        that near-ties can fall the other way.
+
+        Args:
+            picture: a path, bytes of a file, or a PIL image.
+            questions: as many as you like; up to 16 are answered at once, fewer if memory is short.
+            seed: question i is drawn with ``seed + i`` (modulo 2**32), or with its own of a list.
+            settings: as in ``stream_answer``.
+
+        Raises:
+            PromptError: one of the questions is empty or too long; none is answered.
+        """
+        if isinstance(questions, str):
+            raise PromptError("The questions are a single text: give a list of texts.")
+        if not questions:
+            return []
+        codes = self.encode(picture, exif=exif)
+        prompts = [self.prompts.question(codes, question) for question in questions]
+        shared, rests = prompts[0][0], [rest for _, rest in prompts]
+        sampling = _sampling(**settings)
+        rooms = [self._room(len(shared) + len(rest), max_tokens) for rest in rests]
+        seeds = _seeds(seed, len(rests))
+        longest = len(shared) + max(map(len, rests)) + max(rooms)
+        texts = [""] * len(rests)
+        for batch in batches(rests, rooms, self._rows(longest)):
+            steps = self.language.write(
+                shared,
+                [rests[i] for i in batch],
+                rooms[batch[0]],
+                seeds=[seeds[i] for i in batch],
+                stop=self._stop,
+                **sampling,
+            )
+            rows = [(i, self.prompts.decoder()) for i in batch]
+            for tokens in steps:
+                for (i, complete), token in zip(rows, tokens, strict=True):
+                    if token is not None:
+                        texts[i] += complete(token)
+        return texts
+
+    def _rows(self, length: int) -> int:
+        """How many sequences of ``length`` tokens are answered at once."""
+        used = weight_bytes(self.language.backbone, self._dtype)
+        used += weight_bytes(self.vqgan, mx.float32)
+        return fitting(used, kv_bytes(self.config.backbone, 1, length, self._dtype), BATCH)
+
     def stream_answer(
         self, picture: ImageSource, question: str, *, exif: bool = True, **settings: Any
     ) -> Iterator[TextStep]:
@@ -323,43 +382,30 @@ class Liquid:
         rest: list[int],
         *,
         max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
         seed: int | None = None,
+        **settings: Any,
     ) -> Iterator[TextStep]:
-        check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
-        if max_tokens < 1:
-            raise SettingsError(f"max_tokens is {max_tokens}: use 1 or more.")
-        length = len(shared) + len(rest)
-        self._check_length(length + 1)
-        room = min(max_tokens, self.config.backbone.max_position_embeddings - length)
-        (drawn,) = _seeds(seed, 1)
+        sampling = _sampling(**settings)
+        room = self._room(len(shared) + len(rest), max_tokens)
+        seeds = _seeds(seed, 1)
 
         def steps() -> Iterator[TextStep]:
-            language = self.language
-            prefix = language.reader.read(shared, rest, room)
             complete = self.prompts.decoder()
-            written: list[int] = []
-            try:
-                ids = generate_ids(
-                    language.backbone,
-                    language.text_head,
-                    prefix,
-                    max_tokens=room,
-                    stop=self._stop,
-                    temperature=temperature,
-                    top_k=top_k,
-                    top_p=top_p,
-                    seed=drawn,
-                )
-                for token in ids:
-                    written.append(token)
-                    yield TextStep(complete(token), token, len(written))
-            finally:
-                language.reader.keep(shared + rest + written, prefix.cache)
+            written = self.language.write(
+                shared, [rest], room, seeds=seeds, stop=self._stop, **sampling
+            )
+            for position, (token,) in enumerate(written, 1):
+                if token is not None:
+                    yield TextStep(complete(token), token, position)
 
         return steps()
+
+    def _room(self, length: int, max_tokens: int) -> int:
+        """How many tokens of an answer fit behind a prompt of ``length`` tokens."""
+        if max_tokens < 1:
+            raise SettingsError(f"max_tokens is {max_tokens}: use 1 or more.")
+        self._check_length(length + 1)
+        return min(max_tokens, self.config.backbone.max_position_embeddings - length)
 
     def logits(self, token_ids: Sequence[int]) -> mx.array:
         """Logits behind every one of token ids [T]: float32 [T, vocabulary]."""
@@ -379,12 +425,26 @@ class Liquid:
             )
 
 
-def _seeds(seed: int | None, count: int) -> list[int]:
-    """One seed per picture: ``seed + i``, modulo 2**32."""
+def _sampling(
+    temperature: float = 0.0, top_k: int = 0, top_p: float = 1.0
+) -> dict[str, float | int]:
+    """Settings of answers, checked."""
+    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    return {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+
+
+def _seeds(seed: int | Sequence[int] | None, count: int) -> list[int]:
+    """One seed for each: ``seed + i``, modulo 2**32, or those that are given."""
     if count < 1:
         raise SettingsError(f"count is {count}: use 1 or more.")
     if seed is None:
         seed = secrets.randbelow(SEEDS)
-    if not 0 <= seed < SEEDS:
-        raise SettingsError(f"seed is {seed}: use 0 to {SEEDS - 1}.")
-    return [(seed + i) % SEEDS for i in range(count)]
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
+    for one in seeds:
+        if not 0 <= one < SEEDS:
+            raise SettingsError(f"seed is {one}: use 0 to {SEEDS - 1}.")
+    if not isinstance(seed, Sequence):
+        return [(seed + i) % SEEDS for i in range(count)]
+    if len(seeds) != count:
+        raise SettingsError(f"There are {len(seeds)} seeds for {count}: give one for each.")
+    return seeds

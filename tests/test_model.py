@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 import liquid_mlx
+from liquid_mlx import memory
 from liquid_mlx.errors import (
     CheckpointError,
     HubError,
@@ -177,6 +179,83 @@ def test_more_questions_about_a_picture_get_the_same_answers_as_alone(liquid, co
     for question, answer in zip(questions, row, strict=True):
         fresh = liquid_mlx.load(converted("gemma_tiny", sizes=("128x128", "80x48")))
         assert fresh.answer(PHOTO, question, max_tokens=10) == answer
+
+
+MANY = ["what is it", "who", "what is it made of, and what stands behind it", "why"]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_questions_asked_together_get_the_same_answers_as_alone(
+    any_liquid, temperature, monkeypatch
+):
+    settings = {"max_tokens": 10, "temperature": temperature}
+    steps = list(any_liquid.stream_answer(PHOTO, MANY[0], seed=7, **settings))
+    stop = {*any_liquid._stop, steps[4].token}  # so that answers end at different places
+    monkeypatch.setattr(any_liquid, "_stop", stop)
+    alone = [any_liquid.answer(PHOTO, q, seed=7 + i, **settings) for i, q in enumerate(MANY)]
+    assert any_liquid.answers(PHOTO, MANY, seed=7, **settings) == alone
+    assert any_liquid.answers(PHOTO, MANY[::-1], seed=[10, 9, 8, 7], **settings) == alone[::-1]
+    assert any_liquid.answers(PHOTO, MANY[1:2], seed=8, **settings) == alone[1:2]
+    assert any_liquid.answers(PHOTO, []) == []
+
+
+def test_an_answer_near_the_end_of_the_context_is_as_long_as_alone(liquid, monkeypatch):
+    shared, rest = liquid.prompts.question(liquid.encode(PHOTO), MANY[2])
+    backbone = replace(liquid.config.backbone, max_position_embeddings=len(shared) + len(rest) + 3)
+    monkeypatch.setattr(liquid, "config", replace(liquid.config, backbone=backbone))
+    monkeypatch.setattr(liquid, "_stop", set())
+    steps = [list(liquid.stream_answer(PHOTO, question, max_tokens=10)) for question in MANY]
+    assert min(map(len, steps)) == 3
+    assert max(map(len, steps)) == 10
+    alone = ["".join(step.text for step in each) for each in steps]
+    assert liquid.answers(PHOTO, MANY, max_tokens=10) == alone
+
+
+def test_as_many_questions_are_answered_at_once_as_memory_allows(liquid, monkeypatch):
+    expected = liquid.answers(PHOTO, MANY, max_tokens=10)
+    shared, rest = liquid.prompts.question(liquid.encode(PHOTO), MANY[2])
+    length = len(shared) + len(rest) + 10
+    row = memory.kv_bytes(liquid.config.backbone, 1, length, mx.float32)
+    used = memory.weight_bytes(liquid.language.backbone, mx.float32)
+    used += memory.weight_bytes(liquid.vqgan, mx.float32)
+    rows, write = [], type(liquid.language).write
+    monkeypatch.setattr(
+        type(liquid.language),
+        "write",
+        lambda self, shared, rests, *a, **k: (
+            rows.append(len(rests)) or write(self, shared, rests, *a, **k)
+        ),
+    )
+    for have, batches in (
+        (used + 2 * 4 * row, [4]),
+        (used + 2 * 3 * row, [3, 1]),
+        (used + 2 * 3 * row - 1, [2, 2]),
+        (used - 5, [1, 1, 1, 1]),
+    ):
+        monkeypatch.setattr(memory, "available", lambda have=have: have)
+        assert liquid.answers(PHOTO, MANY, max_tokens=10) == expected
+        assert rows == batches
+        rows.clear()
+    monkeypatch.setattr(memory, "available", lambda: used + 1000 * row)
+    liquid.answers(PHOTO, MANY * 5, max_tokens=1)
+    assert rows == [16, 4]
+
+
+@pytest.mark.parametrize(
+    ("questions", "settings", "error"),
+    [
+        ("what", {}, PromptError),
+        (["what", " "], {}, PromptError),
+        (["what", "a " * 10000], {}, PromptError),
+        (["what", "who"], {"seed": [1]}, SettingsError),
+        (["what", "who"], {"seed": [1, -1]}, SettingsError),
+        (["what", "who"], {"max_tokens": 0}, SettingsError),
+        (["what", "who"], {"top_p": 0.0}, SettingsError),
+    ],
+)
+def test_bad_lists_of_questions_are_refused(liquid, questions, settings, error):
+    with pytest.raises(error):
+        liquid.answers(PHOTO, questions, **settings)
 
 
 def test_an_abandoned_answer_leaves_the_next_one_alone(liquid):

@@ -1,18 +1,21 @@
-"""Answering: prefill a prompt, then a loop that yields the next id until the model stops."""
+"""Answering: prefill prompts, then a loop that yields their next ids until the model stops."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.backbone import Backbone
 from liquid_mlx.cache import KVCache
-from liquid_mlx.generation.image import Head, Prefix, prefill
+from liquid_mlx.generation.image import PREFILL, Head, Prefix, prefill
 from liquid_mlx.sampling import fold, sample
+
+BATCH = 16  # prompts read together: more hardly gain, and each costs keys and values
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,42 @@ class Reader:
 
     def read(self, shared: list[int], rest: list[int], room: int) -> Prefix:
         """Prefill ``shared + rest``, with space for ``room`` more; the cache is the caller's."""
+        ids = shared + rest
+        cache = self._known(shared, ids, len(ids) + room)
+        cache.reserve(len(ids) + room)
+        return prefill(self._backbone, ids[cache.offset :], cache)
+
+    def read_together(self, shared: list[int], rests: Sequence[list[int]], room: int) -> Prefix:
+        """Prefill every rest behind a copy of ``shared``, which stays kept; a row for each."""
+        one = self._known(shared, shared + rests[0], len(shared))
+        longest = max(map(len, rests))
+        cache = KVCache.joined([one], len(rests), len(shared) + longest + room)
+        self.keep(shared, one)
+        padding = [longest - len(rest) for rest in rests]
+        ids = mx.array([[*rest, *[0] * empty] for rest, empty in zip(rests, padding, strict=True)])
+        hidden = []
+        width = max(1, PREFILL // len(rests))
+        for start in range(0, longest, width):
+            hidden.append(self._backbone(ids[:, start : start + width], cache))
+            mx.eval(hidden, cache.keys, cache.values)
+        cache.pad(padding)
+        last = longest - 1 - mx.array(padding)
+        rows = mx.arange(len(rests))
+        return Prefix(cache, mx.concatenate(hidden, axis=1)[rows, last][:, None])
+
+    def _known(self, shared: list[int], ids: list[int], capacity: int) -> KVCache:
+        """A one-row cache that holds the beginning of ``ids``, at least ``shared``."""
         with self._lock:
             kept, self._kept = self._kept, None
-        ids = shared + rest
-        known, cache = 0, None
-        if kept is not None:
-            known = _common(kept[0], ids[:-1])
-            known = known if not shared else len(shared) * (known >= len(shared))
+        known = 0 if kept is None else _common(kept[0], ids[:-1])
+        known = known if not shared else len(shared) * (known >= len(shared))
         if kept is not None and known:
-            cache = kept[1]
-            cache.offset = known
-        else:
-            cache = KVCache.empty(self._backbone.config, 1, len(ids) + room, self._backbone.dtype)
-        cache.reserve(len(ids) + room)
-        if known < len(shared):
+            kept[1].offset = known
+            return kept[1]
+        cache = KVCache.empty(self._backbone.config, 1, capacity, self._backbone.dtype)
+        if shared:
             prefill(self._backbone, shared, cache)
-            known = len(shared)
-        return prefill(self._backbone, ids[known:], cache)
+        return cache
 
     def keep(self, ids: list[int], cache: KVCache) -> None:
         """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
@@ -71,6 +93,15 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
+def batches(rests: Sequence[list[int]], rooms: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Which prompts to read together: indices of up to ``most``, alike in length and in room."""
+    order = sorted(range(len(rests)), key=lambda i: len(rests[i]))
+    for _, group in groupby(order, key=rooms.__getitem__):
+        alike = list(group)
+        for start in range(0, len(alike), most):
+            yield alike[start : start + most]
+
+
 def generate_ids(
     backbone: Backbone,
     head: Head,
@@ -78,39 +109,38 @@ def generate_ids(
     *,
     max_tokens: int,
     stop: Collection[int],
+    seeds: Sequence[int] = (0,),
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
-    seed: int = 0,
-) -> Iterator[int]:
-    """Yield up to ``max_tokens`` ids drawn behind a prefix; ends without the id that stops it.
+) -> Iterator[list[int | None]]:
+    """Yield up to ``max_tokens`` times an id for every row of a prefix, each row with its seed.
 
-    The next step is under way before an id is looked at.
+    A row that has come to an id of ``stop`` yields None from there; the end is when all have. The
+    next step is under way before ids are looked at.
     """
-    key = mx.random.key(seed)
+    keys = mx.stack([fold(mx.random.key(seed), mx.arange(max_tokens)) for seed in seeds], axis=1)
 
     def draw(hidden: mx.array, position: int) -> mx.array:
         return sample(
-            head(hidden[:, -1]),
-            fold(key, position),
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
+            head(hidden[:, -1]), keys[position], temperature=temperature, top_k=top_k, top_p=top_p
         )
 
-    token = draw(prefix.hidden, 0)
-    mx.async_eval(token)
+    tokens = draw(prefix.hidden, 0)
+    mx.async_eval(tokens)
+    going = [True] * len(seeds)
     for position in range(1, max_tokens + 1):
         following = None
         if position < max_tokens:
-            following = draw(backbone(token[:, None], prefix.cache), position)
+            following = draw(backbone(tokens[:, None], prefix.cache), position)
             mx.async_eval(following)
-        value = int(token[0])
-        if value in stop:
+        ids: list[int] = tokens.tolist()  # type: ignore[assignment]
+        going = [on and token not in stop for on, token in zip(going, ids, strict=True)]
+        if not any(going):
             return
-        yield value
+        yield [token if on else None for on, token in zip(going, ids, strict=True)]
         if following is not None:
-            token = following
+            tokens = following
 
 
 def score_ids(

@@ -11,6 +11,7 @@ import pytest
 from liquid_mlx import load
 from liquid_mlx.cli.terminal import clean, one_line
 from liquid_mlx.errors import SettingsError
+from liquid_mlx.model import Liquid
 from tests.cli.conftest import Run, in_terminal
 
 RED, QUESTION = "photos/red.png", "What is in the picture?"
@@ -47,6 +48,53 @@ def test_many_questions(photos: Path, run: Run) -> None:
     done = run("ask", "photos", "-p", "What colour?", "-p", "What shape?", "-m", "3")
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert [row[1] for row in rows] == ["What colour?", "What shape?"] * 3
+
+
+def test_questions_asked_together_are_answered_as_alone(
+    photos: Path, run: Run, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = ["What colour?", "What shape is in the picture?", "Is it red?"]
+    flags = [flag for question in questions for flag in ("-p", question)]
+    sampling = {"temperature": 1.5, "max_tokens": 6}
+    sizes: list[int] = []
+    answers = Liquid.answers
+    monkeypatch.setattr(
+        Liquid, "answers", lambda *a, **k: sizes.append(len(a[2])) or answers(*a, **k)
+    )
+    for most, expected in ((16, [3] * 3), (2, [2] * 3)):
+        monkeypatch.setattr("liquid_mlx.generation.text.BATCH", most)
+        done = run("ask", "photos", *flags, "-m", "6", "--temp", "1.5", "--seed", "4", "--json")
+        rows = json.loads(done.stdout)
+        assert [row["question"] for row in rows] == questions * 3
+        assert sizes == expected  # a question that is left alone is asked alone
+        sizes.clear()
+        liquid = load(model)
+        for i, row in enumerate(rows):
+            alone = liquid.answer(row["picture"], row["question"], seed=4 + i, **sampling)
+            assert row["answer"] == alone.strip()
+
+
+@pytest.mark.parametrize("bad", [" ", "why " * 9000])
+def test_a_bad_question_fails_alone(bad: str, photos: Path, run: Run, model: str) -> None:
+    flags = ["-p", QUESTION, "-p", bad, "-p", "What colour?", "-m", "4", "--json"]
+    done = run("ask", "photos/red.png", "photos/blue.png", *flags)
+    assert done.exit_code == 3
+    assert len(done.stderr.splitlines()) == 2
+    rows = json.loads(done.stdout)
+    assert ["error" in row for row in rows] == [False, True, False] * 2
+    assert rows[1]["question"] == bad
+    assert rows[2]["answer"] == load(model).answer(RED, "What colour?", max_tokens=4).strip()
+
+
+def test_a_bad_picture_fails_once_for_all_its_questions(photos: Path, run: Run) -> None:
+    (photos / "blue.png").write_bytes(b"no picture")
+    done = run("ask", "photos", "-p", QUESTION, "-p", "What colour?", "-m", "2", "--json")
+    assert done.exit_code == 3
+    (line,) = done.stderr.splitlines()
+    assert "photos/blue.png" in line
+    rows = json.loads(done.stdout)
+    assert ["answer" in row for row in rows] == [False, True, True, True, True]
+    assert set(rows[0]) == {"picture", "error"}
 
 
 def test_json_and_jsonl(photos: Path, run: Run) -> None:
@@ -135,7 +183,6 @@ def test_text_from_outside_cannot_drive_the_terminal(
     photos: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from liquid_mlx.generation.text import TextStep
-    from liquid_mlx.model import Liquid
 
     evil = "\x1b]0;owned\x07\x1b[2Jred\r"
     steps = iter([TextStep(evil, 1, 1)])

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from liquid_mlx import load
+from liquid_mlx.model import Liquid
 from tests.cli.conftest import LIQUID, Run
 
 WORDS = ["What colour is it?", "How many are there?", "What shape is it?", "Is it red?", "Why?"]
@@ -99,6 +101,57 @@ def test_sampled_answers_are_the_same_when_taken_up_again(run: Run) -> None:
     Path("cut.jsonl").write_bytes(first)
     run(*bulk("cut.jsonl", *flags))
     assert answers(read("cut.jsonl")) == answers(read("whole.jsonl"))
+
+
+def test_answers_are_those_of_questions_asked_alone(run: Run, model: str) -> None:
+    questions = write_questions(Path("p"), 2, 3)
+    run(*bulk("answers.jsonl", "--temp", "1.5", "--seed", "4"))
+    liquid = load(model)
+    for i, (question, row) in enumerate(zip(questions, read("answers.jsonl"), strict=True)):
+        picture, text = Path("p") / question["image"], question["text"]
+        alone = liquid.answer(picture, text, max_tokens=4, temperature=1.5, seed=4 + i)
+        assert row["text"] == alone.strip()
+
+
+def test_gaps_in_a_file_are_filled_as_in_one_run(run: Run) -> None:
+    write_questions(Path("p"), 2, 5)
+    flags = ["--temp", "1.5", "--seed", "4"]
+    run(*bulk("whole.jsonl", *flags))
+    lines = Path("whole.jsonl").read_bytes().splitlines(keepends=True)
+    Path("cut.jsonl").write_bytes(b"".join(lines[i] for i in (1, 3, 7)))
+    assert run(*bulk("cut.jsonl", *flags)).exit_code == 0
+    rows = answers(read("cut.jsonl"))
+    assert [row[0] for row in rows] == [1, 3, 7, 0, 2, 4, 5, 6, 8, 9]
+    assert sorted(rows) == answers(read("whole.jsonl"))
+
+
+def test_answers_are_in_the_file_after_each_batch(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_questions(Path("p"), 2, 5)
+    monkeypatch.setattr("liquid_mlx.generation.text.BATCH", 2)
+    written: list[int] = []
+    together = Liquid.answers
+    monkeypatch.setattr(
+        Liquid, "answers", lambda *a, **k: written.append(lines("new.jsonl")) or together(*a, **k)
+    )
+    assert run(*bulk("new.jsonl")).exit_code == 0
+    assert written == [0, 2, 5, 7]
+    assert [row["question_id"] for row in read("new.jsonl")] == list(range(10))
+
+
+@pytest.mark.parametrize("bad", ["", "why " * 9000])
+def test_a_bad_question_fails_alone(bad: str, run: Run) -> None:
+    questions = write_questions(Path("p"), 1, 4)
+    run(*bulk("whole.jsonl"))
+    questions[1]["text"] = bad
+    Path("questions.jsonl").write_text("\n".join(map(json.dumps, questions)))
+    done = run(*bulk("answers.jsonl"))
+    assert done.exit_code == 3
+    assert "question 1: " in done.stderr
+    assert "3 of 4 questions answered" in done.stderr
+    expected = answers(read("whole.jsonl"))
+    assert answers(read("answers.jsonl")) == [expected[0], *expected[2:]]
 
 
 def test_a_bad_picture_is_asked_again_next_time(run: Run) -> None:

@@ -102,6 +102,20 @@ def test_a_picture_is_read_once_for_many_questions(counted, monkeypatch):
     assert len(prefills) == 1 + 3  # the picture once, then each question alone
 
 
+def test_questions_asked_together_are_read_and_answered_at_once(counted):
+    liquid, calls = counted
+    picture = Image.new("RGB", (50, 50), (10, 200, 30))
+    questions = ["What?", "How many are there?", "Which colour?"]
+    liquid._stop = set()
+    liquid.answers(picture, questions, max_tokens=4)
+    pairs = [liquid.prompts.question(liquid.encode(picture), question) for question in questions]
+    longest = max(len(rest) for _, rest in pairs)
+    assert calls == [(1, len(pairs[0][0])), (3, longest), *[(3, 1)] * 3]
+    calls.clear()
+    liquid.answers(picture, questions, max_tokens=1)
+    assert calls == [(3, longest)]  # the picture is still known
+
+
 def test_answers_are_the_same_with_and_without_a_kept_picture(converted):
     picture = Image.new("RGB", (50, 50), (10, 200, 30))
     kept = load(converted("gemma_tiny"), dtype="float32")
