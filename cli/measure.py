@@ -17,6 +17,7 @@ from liquid_mlx.cache import KVCache
 from liquid_mlx.generation.image import Draw, prefill, sample_codes
 from liquid_mlx.generation.text import generate_ids
 from liquid_mlx.memory import available, kv_bytes, weight_bytes
+from liquid_mlx.sampling import noise
 
 ROWS = (1, 2, 4, 8)
 COPIED = 1 << 28  # bytes: far more than any cache holds
@@ -154,10 +155,11 @@ def sampler_seconds(liquid: Liquid) -> float:
     """Guidance, filters, noise and the draw of one code."""
     recommended = liquid.config.recommended
     draw = Draw([0], 7.0, recommended.temperature, recommended.top_k, recommended.top_p)
-    logits = mx.random.normal((2, liquid.config.vqgan.n_embed), key=mx.random.key(0))
+    codes = liquid.config.vqgan.n_embed
+    logits = mx.random.normal((2, codes), key=mx.random.key(0))
     keys = mx.random.key(0)[None]
     mx.eval(logits, keys)
-    return _median(lambda: mx.eval(sample_codes(logits, keys, draw)), 10)
+    return _median(lambda: mx.eval(sample_codes(logits, noise(keys, (1, codes)), draw)), 10)
 
 
 def text_seconds(liquid: Liquid, prompt: int) -> tuple[float, float]:

@@ -6,37 +6,26 @@ then joins projections that read the same input, which halves the launches of a 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache as remember
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig
+from liquid_mlx.fast import (
+    Rope,
+    Turn,
+    attention,
+    attention_mask,
+    compiled,
+    gelu_tanh,
+    on_gpu,
+    rms_norm,
+    silu,
+    softcap,
+)
 from liquid_mlx.linear import Embedding, Linear
-
-
-@remember
-def _on_gpu(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
-    """Compile an element-wise island on the GPU; MLX's CPU compiler would start a C++ compiler."""
-    compiled = mx.compile(function, shapeless=True)
-    return lambda *xs: (compiled if mx.default_device() == mx.gpu else function)(*xs)
-
-
-def gelu_tanh(x: mx.array) -> mx.array:
-    """The tanh approximation of GELU, written as ``x * sigmoid(2 u)``; computed in float32."""
-    y = x.astype(mx.float32)
-    u = y * (1.5957691216057308 + 0.07135481627159996 * (y * y))
-    return (y * mx.sigmoid(u)).astype(x.dtype)
-
-
-def silu(x: mx.array) -> mx.array:
-    """``x * sigmoid(x)``."""
-    return x * mx.sigmoid(x)
 
 
 def _gated_gelu(gate: mx.array, up: mx.array) -> mx.array:
@@ -45,10 +34,6 @@ def _gated_gelu(gate: mx.array, up: mx.array) -> mx.array:
 
 def _gated_silu(gate: mx.array, up: mx.array) -> mx.array:
     return silu(gate) * up
-
-
-def _softcap(x: mx.array, cap: mx.array) -> mx.array:
-    return mx.tanh(x / cap) * cap
 
 
 class RMSNorm(nn.Module):
@@ -68,7 +53,7 @@ class RMSNorm(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         weight = 1 + self.weight.astype(mx.float32) if self._unit_offset else self.weight
-        return mx.fast.rms_norm(x, weight, self._eps).astype(x.dtype)
+        return rms_norm(x, weight, self._eps)
 
 
 class Attention(nn.Module):
@@ -95,105 +80,28 @@ class Attention(nn.Module):
     def __call__(
         self, x: mx.array, cache: KVCache, mask: mx.array | str | None, turn: Turn
     ) -> mx.array:
-        rows, length, _ = x.shape
+        """x [B T, hidden] of B rows with T tokens each, row by row."""
+        rows = cache.rows
+        length = len(x) // rows
+
+        def heads(joined: mx.array) -> mx.array:
+            """[B T, H D] -> [B, H, T, D]."""
+            if length == 1:
+                return joined.reshape(rows, -1, 1, self._width)
+            return joined.reshape(rows, length, -1, self._width).swapaxes(1, 2)
+
         if "qkv_proj" in self:
-            joined = self.qkv_proj(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
-            turned = turn(joined[:, : -self._kv_heads])
-            queries, keys = turned[:, : self._heads], turned[:, self._heads :]
-            values = joined[:, -self._kv_heads :]
+            joined = heads(self.qkv_proj(x))
+            turning, values = mx.split(joined, [self._heads + self._kv_heads], axis=1)
+            queries, keys = mx.split(turn(turning), [self._heads], axis=1)
         else:
-            queries, keys, values = (
-                project(x).reshape(rows, length, -1, self._width).swapaxes(1, 2)
-                for project in (self.q_proj, self.k_proj, self.v_proj)
-            )
+            queries, keys, values = (heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
             queries, keys = turn(queries), turn(keys)
         keys, values = cache.update(self._layer, keys, values)
-        if self._softcap is None:
-            mixed = mx.fast.scaled_dot_product_attention(
-                queries, keys, values, scale=self._scale, mask=mask
-            )
-        else:
-            mixed = self._capped(queries, keys, values, mask, self._softcap)
-        return self.o_proj(mixed.swapaxes(1, 2).reshape(rows, length, -1))
-
-    def _capped(
-        self,
-        queries: mx.array,
-        keys: mx.array,
-        values: mx.array,
-        mask: mx.array | str | None,
-        cap: float,
-    ) -> mx.array:
-        """Attention whose scores are bounded by ``cap * tanh(score / cap)`` (Gemma 2)."""
-        rows, heads, length, width = queries.shape
-        grouped = queries.reshape(rows, self._kv_heads, -1, length, width)
-        scores = (grouped * self._scale) @ keys[:, :, None].swapaxes(-1, -2)
-        scores = _on_gpu(_softcap)(scores, mx.array(cap, scores.dtype))
-        if isinstance(mask, str):
-            stop = keys.shape[2]
-            mask = mx.arange(stop - length, stop)[:, None] >= mx.arange(stop)[None]
-        if mask is not None:
-            mask = mask[:, :, None] if mask.ndim == 4 else mask
-            scores = mx.where(mask, scores, mx.finfo(scores.dtype).min)
-        weights = mx.softmax(scores, axis=-1, precise=True)
-        return (weights @ values[:, :, None]).reshape(rows, heads, length, width)
-
-
-Turn = Callable[[mx.array], mx.array]  # rotates queries or keys [B, H, T, D] by their positions
-
-
-class Rope:
-    """Rotary positions, half-split (Su et al., arXiv 2104.09864), for all layers of a step."""
-
-    def __init__(self, config: BackboneConfig):
-        self._waves = rope_waves(config)
-        mx.eval(self._waves)
-
-    def at(self, start: int | mx.array, length: int) -> Turn:
-        """For ``length`` tokens from position ``start``: one for all rows, or one per row [B]."""
-        if mx.default_device() == mx.gpu:
-            return partial(
-                mx.fast.rope,
-                dims=2 * self._waves.size,
-                traditional=False,
-                base=None,
-                scale=1.0,
-                freqs=self._waves,
-                offset=start,
-            )
-        # The CPU has no such kernel, and would compute sines and cosines anew in every layer.
-        first = start[:, None, None, None] if isinstance(start, mx.array) else start
-        angles = (first + mx.arange(length)[:, None]) / self._waves
-        cos, sin = mx.cos(angles), mx.sin(angles)
-        same, other = mx.concatenate([cos, cos], -1), mx.concatenate([-sin, sin], -1)
-
-        def turn(x: mx.array) -> mx.array:
-            low, high = mx.split(x, 2, axis=-1)
-            return (x * same + mx.concatenate([high, low], -1) * other).astype(x.dtype)
-
-        return turn
-
-
-def rope_waves(config: BackboneConfig) -> mx.array:
-    """Tokens per radian of each rotating pair: float32 [head_dim / 2]."""
-    scaling = config.rope_scaling or {}
-    exponents = mx.arange(0, config.head_dim, 2, dtype=mx.float32) / config.head_dim
-    waves = config.rope_theta**exponents
-    if scaling.get("rope_type") == "linear":
-        return waves * scaling["factor"]
-    if scaling.get("rope_type") == "llama3":
-        return _stretch_long(waves, scaling)
-    return waves
-
-
-def _stretch_long(waves: mx.array, scaling: Mapping[str, Any]) -> mx.array:
-    """Llama 3.1's scaling: long waves are stretched, short ones kept."""
-    factor, low, high = (
-        scaling[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
-    )
-    turns = scaling["original_max_position_embeddings"] / (2 * math.pi * waves)
-    smooth = mx.clip((turns - low) / (high - low), 0, 1)
-    return waves / ((1 - smooth) / factor + smooth)
+        mixed = attention(queries, keys, values, scale=self._scale, mask=mask, cap=self._softcap)
+        if length > 1:
+            mixed = mixed.swapaxes(1, 2)
+        return self.o_proj(mixed.reshape(len(x), -1))
 
 
 class MLP(nn.Module):
@@ -205,7 +113,7 @@ class MLP(nn.Module):
         self.gate_proj = Linear(hidden, inner)
         self.up_proj = Linear(hidden, inner)
         self.down_proj = Linear(inner, hidden)
-        self._gated = _on_gpu(_gated_gelu if config.is_gemma else _gated_silu)
+        self._gated = compiled(_gated_gelu if config.is_gemma else _gated_silu)
 
     def __call__(self, x: mx.array) -> mx.array:
         if "gate_up_proj" in self:
@@ -275,16 +183,25 @@ class Backbone(nn.Module):
 
         The tokens stand behind those already in the cache, which takes their keys and values.
         """
-        x = self.model.embed_tokens.lookup(tokens).astype(self.dtype)
+        # Two axes only: the rows of a matrix product, which MLX would else fold and unfold.
+        x = self.model.embed_tokens.lookup(tokens.reshape(-1)).astype(self.dtype)
         if self.config.is_gemma:
             x = x * mx.array(self.config.hidden_size**0.5, x.dtype)
         length = tokens.shape[1]
-        masks = {window: cache.mask(length, window) for window in set(self._windows)}
+        cap = self.config.attn_logit_softcapping
+        masks = {
+            window: attention_mask(
+                cache.mask(length, window), length, cache.offset + length, self.dtype, cap
+            )
+            for window in set(self._windows)
+        }
         turn = self._rope.at(cache.positions(), length)
         for layer, window in zip(self.model.layers, self._windows, strict=True):
             x = layer(x, cache, masks[window], turn)
+            if not on_gpu():
+                mx.async_eval(x)  # computed while the next layer is built, which takes as long
         cache.offset += length
-        return self.model.norm(x)
+        return self.model.norm(x).reshape(*tokens.shape, -1)
 
     def head(self, start: int = 0, stop: int | None = None) -> Callable[[mx.array], mx.array]:
         """A head over ids ``start`` to ``stop``: hidden [..., hidden] -> float32 logits.
@@ -298,7 +215,7 @@ class Backbone(nn.Module):
 
         def logits(hidden: mx.array) -> mx.array:
             out = rows(hidden).astype(mx.float32)
-            return out if cap is None else _on_gpu(_softcap)(out, mx.array(cap))
+            return out if cap is None else compiled(softcap)(out, mx.array(cap))
 
         return logits
 

@@ -29,6 +29,7 @@ class Linear(nn.Module):
         if bias:
             self.bias = mx.zeros((outputs,))
         self.quantization: Quantization | None = None
+        self._transposed: mx.array | None = None
 
     def quantize(self, form: Quantization) -> None:
         """Take the packed parameters' names and shapes; weights are loaded afterwards."""
@@ -44,9 +45,8 @@ class Linear(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         form = self.quantization
         if form is None:
-            if "bias" in self:
-                return mx.addmm(self.bias, x, self.weight.T)
-            return x @ self.weight.T
+            matrix = self.weight.T if self._transposed is None else self._transposed
+            return mx.addmm(self.bias, x, matrix) if "bias" in self else x @ matrix
         y = mx.quantized_matmul(
             x,
             self.weight,
@@ -60,9 +60,12 @@ class Linear(nn.Module):
         return y + self.bias if "bias" in self else y
 
     def lay_out(self) -> None:
-        """Store a dense weight's transpose on the CPU: BLAS reads that up to 1.8 times faster."""
-        if self.quantization is None and mx.default_device() == mx.cpu:
-            self.weight = mx.contiguous(self.weight.T).T
+        """Transpose a dense weight once; on the CPU in memory: BLAS reads that 1.8 times faster."""
+        if self.quantization is None:
+            if mx.default_device() == mx.cpu:
+                self.weight = mx.contiguous(self.weight.T).T
+            self._transposed = self.weight.T
+            mx.eval(self.weight, self._transposed)
 
     def rows(self, start: int, stop: int) -> Linear:
         """A matrix of outputs ``start`` to ``stop``, sharing memory with this one."""

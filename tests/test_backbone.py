@@ -6,9 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import gelu_tanh
 from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig, read_json
+from liquid_mlx.fast import gelu_tanh
 from liquid_mlx.generation.image import Draw, draw_codes, prefill
 from liquid_mlx.loading import load_backbone
 from tests.conftest import CASES, GOLDEN

@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import Rope, rope_waves
 from liquid_mlx.config import BackboneConfig
+from liquid_mlx.fast import Rope, rope_waves
 
 PLAIN = BackboneConfig("llama", 64, 32, 64, 1, 4, 2, 16, rope_theta=500.0)
 LLAMA3 = {

@@ -15,6 +15,7 @@ from liquid_mlx.sampling import fold, noise
 
 Head = Callable[[mx.array], mx.array]
 PREFILL = 1024  # tokens prefilled at once: bounds the memory of attention scores
+AHEAD = 64  # positions whose noise is made at once
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,13 @@ def draw_codes(
         image_offset: id of code 0.
         prefixes: the prefilled prompt, and with guidance the unconditional one.
     """
-    keys, cache, hidden = begin(prefixes, draw, total)
+    cache, hidden = begin(prefixes, draw, total)
+    noise = Noise(draw, total)
     tokens: list[mx.array] = []
     for position in range(total):
-        tokens.append(sample_codes(head(hidden[:, -1]), keys[:, position], draw))
+        logits = head(hidden[:, -1])
+        rows = noise.rows(position, position + 1, logits.shape[-1])
+        tokens.append(sample_codes(logits, rows, draw))
         if position + 1 < total:
             ids = mx.tile(tokens[-1] + image_offset, len(prefixes))[:, None]
             hidden = backbone(ids, cache)
@@ -95,26 +99,50 @@ def draw_codes(
     yield CodesStep(total, total, tokens)
 
 
-def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[mx.array, KVCache, mx.array]:
-    """What a drawing starts from: keys of its noise [count, total, 2], cache, hidden state.
+def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[KVCache, mx.array]:
+    """What a drawing starts from: cache and hidden states [rows, 1, hidden].
 
     Rows are all pictures behind the first prefix, then all behind the second.
     """
     count = len(draw.seeds)
-    keys = mx.stack([fold(mx.random.key(seed), mx.arange(total)) for seed in draw.seeds])
     length = max(prefix.cache.offset for prefix in prefixes)
     cache = KVCache.joined([p.cache for p in prefixes], count, length + total - 1)
-    hidden = mx.concatenate([mx.repeat(p.hidden, count, axis=0) for p in prefixes])
-    return keys, cache, hidden
+    return cache, mx.concatenate([mx.repeat(p.hidden, count, axis=0) for p in prefixes])
 
 
-def sample_codes(logits: mx.array, keys: mx.array, draw: Draw) -> mx.array:
-    """Codes uint32 [B] from logits [B or 2 B, n] and keys [B, 2]: conditional rows come first."""
-    shape = (len(keys), logits.shape[-1])
+class Noise:
+    """The noise of a drawing: every position of every picture has a stream of its own.
+
+    It is made for many positions at once, which costs a step less than making its own.
+    """
+
+    def __init__(self, draw: Draw, total: int):
+        places = mx.arange(total)
+        self._keys = mx.stack([fold(mx.random.key(seed), places) for seed in draw.seeds])
+        self._needed = draw.temperature > 0
+        self._start, self._block = 0, mx.zeros((len(draw.seeds), 0, 0))
+
+    def rows(self, start: int, stop: int, n: int) -> mx.array:
+        """Noise of positions ``start`` to ``stop``, picture by picture: [pictures * positions, n].
+
+        Positions are asked for in ascending order, though some may be asked for again.
+        """
+        count = len(self._keys)
+        if not self._needed:
+            return mx.zeros((count * (stop - start), n))
+        if not self._start <= start < stop <= self._start + self._block.shape[1]:
+            keys = self._keys[:, start : max(stop, start + AHEAD)]
+            self._block = noise(keys.reshape(-1, 2), (count * keys.shape[1], n))
+            self._start, self._block = start, self._block.reshape(count, -1, n)
+        return self._block[:, start - self._start : stop - self._start].reshape(-1, n)
+
+
+def sample_codes(logits: mx.array, noise: mx.array, draw: Draw) -> mx.array:
+    """Codes uint32 [B] from logits [B or 2 B, n] and noise [B, n]: conditional rows come first."""
     return kernels.sample_codes(
-        logits[: len(keys)],
-        logits[len(keys) :] if len(logits) > len(keys) else None,
-        noise(keys, shape) if draw.temperature > 0 else mx.zeros(shape),
+        logits[: len(noise)],
+        logits[len(noise) :] if len(logits) > len(noise) else None,
+        noise,
         guidance=draw.guidance,
         temperature=draw.temperature,
         top_k=draw.top_k,

@@ -28,6 +28,7 @@ from liquid_mlx.generation.image import (
     CodesStep,
     Draw,
     Head,
+    Noise,
     Prefix,
     begin,
     draw_codes,
@@ -57,14 +58,15 @@ def draw_windows(
     if window == 1:
         yield from draw_codes(backbone, head, image_offset, prefixes, draw, total)
         return
-    keys, cache, hidden = begin(prefixes, draw, total)
+    cache, hidden = begin(prefixes, draw, total)
+    noise = Noise(draw, total)
     filled = cache.offset
     tokens: list[mx.array] = []
     drafts = mx.zeros((len(draw.seeds), 0), mx.uint32)
     while True:
         logits = head(hidden)
         start = len(tokens)
-        results = _sample(logits, keys[:, start : start + logits.shape[1]], draw)
+        results = _sample(logits, noise, start, draw)
         right = 1 + _agreed(drafts, results[:, :-1])
         tokens += [results[:, i] for i in range(right)]
         yield CodesStep(len(tokens), total, tokens)
@@ -72,7 +74,11 @@ def draw_windows(
             return
         width = min(window, total - len(tokens))
         drafts = results[:, right:][:, : width - 1]
-        drafts = _guess(drafts, logits[:, -1:], keys[:, len(tokens) :][:, : width - 1], draw)
+        missing = width - 1 - drafts.shape[1]
+        if missing:  # the last logits, with the noise of later positions
+            same = mx.repeat(logits[:, -1:], missing, axis=1)
+            guesses = _sample(same, noise, len(tokens) + drafts.shape[1], draw)
+            drafts = mx.concatenate([drafts, guesses], axis=1)
         ids = mx.concatenate([tokens[-1][:, None], drafts], axis=1) + image_offset
         cache.offset = filled + len(tokens) - 1
         hidden = backbone(mx.tile(ids, (len(prefixes), 1)), cache)
@@ -90,19 +96,11 @@ def _agreed(drafts: mx.array, results: mx.array) -> int:
     return int(mx.cumprod(same.astype(mx.int32)).sum())
 
 
-def _sample(logits: mx.array, keys: mx.array, draw: Draw) -> mx.array:
-    """Codes [count, T] from logits [rows, T, n] and keys [count, T, 2]."""
-    flat = sample_codes(logits.reshape(-1, logits.shape[-1]), keys.reshape(-1, 2), draw)
-    return flat.reshape(keys.shape[:2])
-
-
-def _guess(drafts: mx.array, logits: mx.array, keys: mx.array, draw: Draw) -> mx.array:
-    """Lengthen drafts [count, d] to [count, T]: the last logits [rows, 1, n] with later noise."""
-    missing = keys.shape[1] - drafts.shape[1]
-    if not missing:
-        return drafts
-    same = mx.repeat(logits, missing, axis=1)
-    return mx.concatenate([drafts, _sample(same, keys[:, drafts.shape[1] :], draw)], axis=1)
+def _sample(logits: mx.array, noise: Noise, start: int, draw: Draw) -> mx.array:
+    """Codes [count, T] from logits [rows, T, n] of positions from ``start`` on."""
+    _, length, n = logits.shape
+    rows = noise.rows(start, start + length, n)
+    return sample_codes(logits.reshape(-1, n), rows, draw).reshape(-1, length)
 
 
 def fastest(trial: Callable[[int], Iterator[CodesStep]]) -> int:
