@@ -8,7 +8,6 @@ import pytest
 
 from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig, read_json
-from liquid_mlx.fast import gelu_tanh
 from liquid_mlx.generation.image import Draw, draw_codes, prefill
 from liquid_mlx.loading import load_backbone
 from tests.conftest import CASES, GOLDEN
@@ -141,9 +140,3 @@ def test_the_sliding_window_hides_what_is_too_far_back():
     assert seen == [[3, 4, 5], [4, 5, 6]]
     assert cache.mask(1) is None
     assert cache.mask(2, window=7) == "causal"
-
-
-def test_gelu_is_the_tanh_approximation():
-    x = np.linspace(-8, 8, 1001)
-    expected = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    np.testing.assert_allclose(np.array(gelu_tanh(mx.array(x))), expected, atol=1e-6)
