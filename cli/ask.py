@@ -219,6 +219,7 @@ def _many(
     widths = [longest[name] for name in columns[:-1]]
     status.start()
     results = Results(asker.columns if single else columns, widths, shape, single)
+    status.show("asking")
     total, failed = len(sources) * len(questions), 0
     for i, source in enumerate(sources):
         tasks = list(enumerate(questions, i * len(questions)))
@@ -231,6 +232,7 @@ def _many(
                 status.warn(about(source.name, row["error"]))
                 row["error"] = str(row["error"])
             results.add(row)
+    status.clear()
     results.end()
     return failed
 
@@ -244,10 +246,10 @@ def _rows(
     try:
         picture = source.read()
         for batch in batches(tasks):
-            status.progress(source.name, batch[-1][0] + 1, total, "answers")
             answers = asker.ask_all(picture, batch)
             for (_, question), answer in zip(batch, answers, strict=True):
                 yield {"picture": source.name, "question": question, **answer}
+            status.progress(source.name, batch[-1][0] + 1, total, "answers")
     except ImageError as error:
         yield {"picture": source.name, "error": error}
 

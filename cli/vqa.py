@@ -100,7 +100,7 @@ class Answers:
         skipped = total - len(self._todo)
         if skipped:
             status.say(f"{self._path} answers {skipped} of {total} questions already")
-        status.start()
+        status.start("asking")
         position = 0
         with self._path.open("ab", buffering=0) as file:
             for image, group in groupby(self._todo, key=lambda task: task[1].image):

@@ -388,17 +388,15 @@ class Liquid:
         sampling = _sampling(**settings)
         room = self._room(len(shared) + len(rest), max_tokens)
         seeds = _seeds(seed, 1)
-
-        def steps() -> Iterator[TextStep]:
-            complete = self.prompts.decoder()
-            written = self.language.write(
-                shared, [rest], room, seeds=seeds, stop=self._stop, **sampling
-            )
-            for position, (token,) in enumerate(written, 1):
-                if token is not None:
-                    yield TextStep(complete(token), token, position)
-
-        return steps()
+        complete = self.prompts.decoder()
+        written = self.language.write(
+            shared, [rest], room, seeds=seeds, stop=self._stop, **sampling
+        )
+        return (
+            TextStep(complete(token), token, position)
+            for position, (token,) in enumerate(written, 1)
+            if token is not None
+        )
 
     def _room(self, length: int, max_tokens: int) -> int:
         """How many tokens of an answer fit behind a prompt of ``length`` tokens."""

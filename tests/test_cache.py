@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liquid_mlx.cache import KVCache
@@ -51,6 +51,8 @@ def seen(lengths: list[int], written: int, new: int, window: int | None) -> list
     new=st.integers(1, 3),
     window=st.none() | st.integers(1, 12),
 )
+@example(lengths=[1, 2], written=0, new=1, window=2)
+@example(lengths=[5, 2], written=3, new=3, window=5)
 def test_a_token_sees_its_own_row_as_if_it_had_no_gap(lengths, written, new, window):
     cache = KVCache.empty(CONFIG, len(lengths), max(lengths) + written + new, mx.float32)
     cache.offset = max(lengths)

@@ -20,7 +20,7 @@ AHEAD = 64  # positions whose noise is made at once
 
 @dataclass(frozen=True)
 class Prefix:
-    """A prefilled prompt of one row: keys and values, and the hidden state of its last token."""
+    """Prefilled prompts: keys and values, and the last token's hidden states [rows, 1, hidden]."""
 
     cache: KVCache
     hidden: mx.array
