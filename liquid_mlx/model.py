@@ -247,9 +247,9 @@ class Liquid:
     ) -> list[str]:
         """Answer several questions about a picture at once; the answers in order.
 
-        Much faster than one by one: every step reads the weights once for all questions. In
-        float32 the answers are those of ``answer``; in bfloat16 a batch may round differently, so
-        that near-ties can fall the other way.
+        Every step reads the weights once for all questions, which is what bounds it in large
+        models. In float32 the answers are those of ``answer``; in bfloat16 a batch may round
+        differently, so that near-ties can fall the other way.
 
         Args:
             picture: a path, bytes of a file, or a PIL image.
