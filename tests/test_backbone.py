@@ -123,6 +123,28 @@ def test_a_row_drawn_beside_a_longer_prompt_is_drawn_as_alone(case):
         )
 
 
+def test_what_a_gpu_runs_computes_the_same(case, monkeypatch):
+    """The calls that a GPU is given, evaluated here: MLX's kernels fall back to the same sums."""
+    rows = case.rows("t2i/cfg7")[:2]
+    step = mx.array([[case.config.image_offset + 5]] * 2)
+
+    def run():
+        prompts = [prefill(case.backbone, ids) for ids in rows]
+        cache = KVCache.joined([p.cache for p in prompts], 1, max(map(len, rows)) + 3)
+        hidden = [p.hidden for p in prompts]
+        hidden += [case.backbone(step, cache), case.backbone(mx.repeat(step, 2, axis=1), cache)]
+        return [np.array(h) for h in hidden]
+
+    plain = run()
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    mx.disable_compile()  # compiling for the CPU would take a C++ compiler
+    try:
+        for ours, theirs in zip(plain, run(), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    finally:
+        mx.enable_compile()
+
+
 def test_several_tokens_at_once_are_seen_as_one_after_another(case):
     ids = case.rows("t2i/cfg1")[0]
     whole = case.logits(ids)
