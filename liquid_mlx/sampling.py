@@ -60,7 +60,7 @@ def sample(
     return sample_codes(
         logits,
         unconditional,
-        noise(key, logits.shape),
+        noise(key, logits.shape) if temperature > 0 else mx.zeros(logits.shape),
         guidance=guidance,
         temperature=temperature,
         top_k=top_k,
