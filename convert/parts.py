@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -19,6 +19,13 @@ BLOCK = 1 << 22
 
 # The bytes read for some rows of a part, and the arrays made of them.
 Block = tuple[int, list[mx.array]]
+
+
+def row_blocks(shape: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where blocks of rows of about ``BLOCK`` elements start and stop."""
+    step = max(1, BLOCK // prod(shape[1:]))
+    for start in range(0, shape[0], step):
+        yield start, min(start + step, shape[0])
 
 
 @dataclass(frozen=True)
@@ -65,16 +72,12 @@ class Part:
         With float32 x [T, columns] comes one array more: x times the source's rows, [T, rows].
         """
         self.source.check()
-        height = self.source.shape[0]
-        width = prod(self.source.shape[1:])
-        step = max(1, BLOCK // width)
-        for start in range(0, height, step):
-            stop = min(start + step, height)
+        for start, stop in row_blocks(self.source.shape):
             rows = self.source.rows(start, stop)
             arrays = self.pack(rows.astype(MLX[self.dtype]))
             if x is not None:
                 arrays.append(x @ rows.astype(mx.float32).T)
-            yield self.source.nbytes * (stop - start) // height, arrays
+            yield self.source.nbytes * (stop - start) // self.source.shape[0], arrays
 
     def whole(self) -> mx.array:
         """All of a small source, in the layout that is written."""

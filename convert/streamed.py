@@ -13,7 +13,7 @@ from liquid_mlx.backbone import Backbone
 from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert.ahead import ahead
-from liquid_mlx.convert.parts import BLOCK
+from liquid_mlx.convert.parts import row_blocks
 from liquid_mlx.convert.sources import Packed
 from liquid_mlx.convert.stored import Rows
 
@@ -45,12 +45,9 @@ def streamed_logits(
 
 def multiply_stored(tensor: Rows, x: mx.array) -> Iterator[mx.array]:
     """The pieces of ``x @ tensor.T``; a packed matrix is not unpacked, as when the model runs."""
-    height, width = tensor.shape
-    step = max(1, BLOCK // width)
 
     def blocks() -> Iterator[tuple[None, list[mx.array]]]:
-        for start in range(0, height, step):
-            stop = min(start + step, height)
+        for start, stop in row_blocks(tensor.shape):
             if isinstance(tensor, Packed):
                 yield None, [tensor.products(start, stop, x)]
             else:
