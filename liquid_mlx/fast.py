@@ -65,11 +65,16 @@ def _column(value: float, height: int) -> mx.array:
     return column
 
 
+def _has_kernel(cap: float | None) -> bool:
+    """Whether MLX has fused attention for this: on a GPU, without a cap."""
+    return cap is None and on_gpu()
+
+
 def attention_mask(
     mask: mx.array | str | None, length: int, stop: int, dtype: mx.Dtype, cap: float | None
 ) -> mx.array | str | None:
     """A mask (see `KVCache.mask`) as `attention` wants it; made once for the layers of a step."""
-    if cap is None and on_gpu():
+    if _has_kernel(cap):
         return mask
     if mask is None:
         return mx.zeros((1, 1), dtype)
@@ -94,7 +99,7 @@ def attention(
         mask: from `attention_mask`.
         cap: bound scores by ``cap * tanh(score / cap)`` (Gemma 2), which no kernel of MLX does.
     """
-    if cap is None and on_gpu():
+    if _has_kernel(cap):
         return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     assert isinstance(mask, mx.array)
     rows, heads, length, width = queries.shape
