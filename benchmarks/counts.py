@@ -21,9 +21,10 @@ from unittest.mock import patch
 import mlx.core as mx
 
 from benchmarks.geometry import Model, named
-from liquid_mlx.cache import KVCache
-from liquid_mlx.generation.image import Draw, Noise, Prefix, begin, sample_codes
+from liquid_mlx.generation.image import Draw, Noise, begin, sample_codes
+from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.memory import kv_bytes, weight_bytes
+from liquid_mlx.nn.cache import KVCache
 
 PROMPT = 16
 VIEWS = {

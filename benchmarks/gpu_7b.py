@@ -19,12 +19,13 @@ import numpy as np
 from mlx.utils import tree_map
 
 from benchmarks.geometry import LIQUID_7B, Model, gemma
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cli.measure import copy_bandwidth
+from liquid_mlx.cli.bench.measure import copy_bandwidth
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.generation.image import Draw, draw_codes, prefill
-from liquid_mlx.linear import Embedding, Linear, Quantization
+from liquid_mlx.generation.image import Draw, draw_codes
+from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.memory import kv_bytes, weight_bytes
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.linear import Embedding, Linear, Quantization
 
 SMALL = Model(gemma(4096, 256, 512, 2, 4, 64), 3072, 1024, 8)
 PROMPT = [2, *range(11, 25), 7]

@@ -7,9 +7,10 @@ import numpy as np
 from mlx.utils import tree_map
 
 from benchmarks.geometry import Model
-from liquid_mlx.backbone import Backbone
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.generation.image import Draw, draw_codes, prefill
+from liquid_mlx.generation.image import Draw, draw_codes
+from liquid_mlx.generation.prefill import prefill
+from liquid_mlx.nn.backbone import Backbone
 
 
 class Loop:

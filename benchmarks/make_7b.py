@@ -18,9 +18,9 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.config import BackboneConfig, VQGANConfig
-from liquid_mlx.convert.names import backbone_shapes, torch_shape
-from liquid_mlx.convert.safetensors import SafetensorsWriter, Spec
-from liquid_mlx.vqgan import expected_shapes
+from liquid_mlx.convert.plan.tensor import Spec
+from liquid_mlx.convert.read.layout import backbone_shapes, expected_shapes, torch_shape
+from liquid_mlx.convert.write.safetensors import SafetensorsWriter
 
 TEXT_IDS, CODES = 256_000, 8192
 SHARD_BYTES = 5 << 30

@@ -16,8 +16,8 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.sample_utils import make_sampler
 
+from liquid_mlx.generation.sampling import fold, noise
 from liquid_mlx.kernels import sample_codes
-from liquid_mlx.sampling import fold, noise
 
 # nodes that only look at their input in another way
 VIEWS = {"Broadcast", "Reshape", "ExpandDims", "Squeeze", "Slice", "Transpose", "Flatten"}

@@ -23,9 +23,10 @@ from unittest.mock import patch
 import mlx.core as mx
 import numpy as np
 
-from liquid_mlx import vqgan as modules
 from liquid_mlx.config import VQGANConfig
-from liquid_mlx.vqgan import VQGAN, expected_shapes
+from liquid_mlx.convert.read.layout import expected_shapes
+from liquid_mlx.nn import vqgan as modules
+from liquid_mlx.nn.vqgan import VQGAN
 
 OFFICIAL = VQGANConfig(
     ch=128,

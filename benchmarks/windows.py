@@ -14,9 +14,10 @@ import numpy as np
 
 from benchmarks.side_by_side import machine
 from liquid_mlx import load
-from liquid_mlx.cli.measure import step_seconds
+from liquid_mlx.cli.bench.measure import step_seconds
+from liquid_mlx.generation.autotune import fastest
 from liquid_mlx.generation.image import Draw
-from liquid_mlx.generation.window import WINDOWS, fastest
+from liquid_mlx.generation.jacobi import WINDOWS
 
 PROMPT = "a red circle"
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.cli.files import check_free, write_whole
-from liquid_mlx.cli.preview import Preview
-from liquid_mlx.cli.terminal import Status, duration
+from liquid_mlx.files import write_whole
+
+from .outputs import check_free
+from .preview import Preview
+from .terminal import Status, duration
 
 if TYPE_CHECKING:
-    from liquid_mlx.generated import GeneratedImage, ImageStep
     from liquid_mlx.model import Liquid
+    from liquid_mlx.results import GeneratedImage, ImageStep
 
 PREVIEW_SHARE = 5  # previews may take a fifth as long as drawing
 

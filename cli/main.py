@@ -8,9 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from liquid_mlx import __version__
-from liquid_mlx.cli import ask, bench, caption, chat, codes, convert, generate, info, models
+from liquid_mlx._version import __version__
 from liquid_mlx.errors import LiquidError
+
+from .commands import (
+    ask,
+    bench,
+    caption,
+    chat,
+    codes,
+    convert,
+    generate,
+    info,
+    models,
+)
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs failed, 130 Ctrl-C.
@@ -32,7 +43,7 @@ class Commands(TyperGroup):
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             message = f"{where}{error.strerror or error}."
-        from liquid_mlx.cli.terminal import one_line
+        from .terminal import one_line
 
         print(f"liquid: {one_line(message)}", file=sys.stderr)
         raise typer.Exit(1)

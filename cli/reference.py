@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from liquid_mlx.cli.main import EXIT_CODES, app
+from .main import EXIT_CODES, app
 
 HEADER = f"""\
 # Commands

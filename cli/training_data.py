@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.cli.files import FileError, read_lines
-from liquid_mlx.errors import ImageError, LiquidError
+from liquid_mlx.errors import FileError, ImageError, LiquidError
+
+from .outputs import read_lines
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from liquid_mlx.cli.terminal import Status
     from liquid_mlx.model import Liquid
+
+    from .terminal import Status
 
 LONGEST = 2  # times as long as wide: longer pictures are left out
 
@@ -50,7 +52,7 @@ def pairs(file: Path) -> list[Pair]:
 
 def captioned(names: Sequence[str]) -> list[Pair]:
     """Pictures with the text of the .txt beside each; raises FileError where one is missing."""
-    from liquid_mlx.cli.sources import expand
+    from .inputs import expand
 
     found = []
     for source in expand(names):
@@ -65,7 +67,7 @@ def captioned(names: Sequence[str]) -> list[Pair]:
 
 def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
     """Write the file, whole or not at all; the number of pictures that failed."""
-    from liquid_mlx.cli.terminal import about
+    from .terminal import about
 
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")

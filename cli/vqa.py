@@ -14,12 +14,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.cli.files import FileError, read_lines
-from liquid_mlx.errors import ImageError
+from liquid_mlx.errors import FileError, ImageError
+
+from .outputs import read_lines
 
 if TYPE_CHECKING:
-    from liquid_mlx.cli.ask import Asker
-    from liquid_mlx.cli.terminal import Status
+    from .asker import Asker
+    from .terminal import Status
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ class Answers:
 
     def fill(self, asker: Asker, folder: Path | None, status: Status) -> int:
         """Answer what is not answered yet; the number of questions that failed."""
-        from liquid_mlx.cli.ask import batches
-        from liquid_mlx.cli.terminal import about
+        from .asker import batches
+        from .terminal import about
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
         total, failed = len(self._questions), 0

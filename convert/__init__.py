@@ -1,8 +1,8 @@
 """PyTorch checkpoint -> converted folder, in constant memory and without torch."""
 
-from liquid_mlx.convert.describe import Verification
-from liquid_mlx.convert.pipeline import Conversion, Options, convert, plan
-from liquid_mlx.convert.planning import Plan
-from liquid_mlx.convert.progress import Progress
+from .api import Conversion, Options, convert, plan
+from .plan.plan import Plan
+from .progress import Progress
+from .verify import Verification
 
 __all__ = ["Conversion", "Options", "Plan", "Progress", "Verification", "convert", "plan"]

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.config import VQGANConfig
-from liquid_mlx.convert.describe import Verification, kind_of
-from liquid_mlx.convert.names import EMBEDDING
-from liquid_mlx.convert.origin import Origin, open_origin
-from liquid_mlx.convert.parts import Part
-from liquid_mlx.convert.planning import Plan
-from liquid_mlx.convert.progress import Clock
-from liquid_mlx.convert.stored import Rows
-from liquid_mlx.convert.streamed import multiply_stored, streamed_logits
 from liquid_mlx.errors import CheckpointError
-from liquid_mlx.vqgan import VQGAN
+from liquid_mlx.nn.vqgan import VQGAN
+
+from .plan.plan import Plan
+from .plan.tensor import Part, kind_of
+from .progress import Clock
+from .read.checkpoint import Origin, open_origin
+from .read.layout import EMBEDDING
+from .read.tensor import Rows
+from .streamed_forward import multiply_stored, streamed_logits
 
 RUNS, RUN = 4, 16
 PATCH = 2
@@ -137,3 +137,19 @@ def _patch(config: VQGANConfig, weights: Iterable[tuple[str, mx.array]]) -> np.n
     codes = np.linspace(0, config.n_embed - 1, PATCH * PATCH).astype(np.int32)
     grid = mx.array(codes.reshape(1, PATCH, PATCH))
     return np.asarray(mx.clip(vqgan.decode(grid), -1, 1))
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a converted model is from its source.
+
+    ``errors`` is |written - source| / |source| by kind of part, over rows spread through each
+    matrix; ``cosine`` the lowest of the logits' cosines over a few positions, ``agreement`` the
+    share of positions with the same most likely id, ``pixels`` the largest difference of a decoded
+    patch on the scale 0 to 255.
+    """
+
+    errors: Mapping[str, float] = field(default_factory=dict)
+    cosine: float = 1.0
+    agreement: float = 1.0
+    pixels: float = 0.0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import CheckpointError, SettingsError
+from liquid_mlx.files import read_json
 
 FORMAT_VERSION = 1
 MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
@@ -343,18 +343,3 @@ def recommended_from(values: Mapping[str, Any]) -> Recommended:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
             raise CheckpointError(f"The recommended {name} must be a number, not {value!r}.")
     return replace(Recommended(), **known)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises CheckpointError if it is missing or is not one."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}: is this a model folder?"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}).") from None
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object.")
-    return values

@@ -1,4 +1,15 @@
-"""The errors that a user can cause. Each message says what was wrong and what to do about it."""
+"""The errors that a user can cause. Each message says what was wrong and what to do about it.
+
+LiquidError
+├── CheckpointError   a checkpoint or converted folder
+├── FileError         any other file or folder
+├── HubError          a model that is not on this machine or the Hub
+├── ImageError        a picture that cannot be read
+├── LowMemoryError    more than this machine's memory
+├── PromptError       an empty or overlong prompt
+├── SettingsError     a setting outside its range
+└── UsageError        arguments that do not go together
+"""
 
 
 class LiquidError(Exception):
@@ -9,8 +20,20 @@ class CheckpointError(LiquidError):
     """A checkpoint or converted folder is missing something, damaged, or of an unknown kind."""
 
 
+class FileError(LiquidError):
+    """A file or folder of the user is missing, damaged, cannot be written, or exists already."""
+
+
+class HubError(LiquidError):
+    """A model cannot be found on this machine or on the Hugging Face Hub."""
+
+
 class ImageError(LiquidError):
     """A picture cannot be read, or is not one that the model can take."""
+
+
+class LowMemoryError(LiquidError):
+    """What is asked for does not fit this machine's memory."""
 
 
 class PromptError(LiquidError):
@@ -21,9 +44,5 @@ class SettingsError(LiquidError):
     """A generation setting is outside its range, or unknown to the model."""
 
 
-class HubError(LiquidError):
-    """A model cannot be found on this machine or on the Hugging Face Hub."""
-
-
-class LowMemoryError(LiquidError):
-    """What is asked for does not fit this machine's memory."""
+class UsageError(LiquidError):
+    """Arguments cannot be combined, or one is missing."""

@@ -12,23 +12,24 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from liquid_mlx import __version__, images
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cache import KVCache
+from liquid_mlx import images
+from liquid_mlx._version import __version__
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
-from liquid_mlx.generated import GeneratedImage, ImageSettings, ImageStep
+from liquid_mlx.generation.engine import Language
 from liquid_mlx.generation.image import Draw
-from liquid_mlx.generation.text import BATCH, TextStep, batches, score_ids
-from liquid_mlx.generation.window import Window, check_window
+from liquid_mlx.generation.jacobi import Window, check_window
+from liquid_mlx.generation.sampling import check_settings
+from liquid_mlx.generation.text import BATCH, batches, score_ids
 from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.images import ImageSource
-from liquid_mlx.language import Language
-from liquid_mlx.loading import load_backbone, load_vqgan
 from liquid_mlx.memory import decoder_bytes, fitting, kv_bytes, limits, require, weight_bytes
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.nn.vqgan import VQGAN
 from liquid_mlx.prompts import Prompts
-from liquid_mlx.sampling import check_settings
-from liquid_mlx.vqgan import VQGAN
+from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
+from liquid_mlx.weights import load_backbone, load_vqgan
 
 SEEDS = 2**32
 
@@ -135,7 +136,7 @@ class Liquid:
             top_p: draw among the likeliest codes that make up this share of probability.
             width, height: pixels; one of the model's sizes. None: the first that fits.
             window: codes tried per step, 1 to 8, with the same picture (see
-                ``generation/window.py``); "auto" times them once on this machine.
+                ``generation/jacobi.py``); "auto" times them once on this machine.
 
         Settings left out are the model's recommended ones. Bad ones raise SettingsError, an
         empty or overlong prompt PromptError, too little memory LowMemoryError, before the first

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from liquid_mlx.config import read_json
 from liquid_mlx.convert import convert
+from liquid_mlx.files import read_json
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"

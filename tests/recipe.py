@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from liquid_mlx.config import read_json
+from liquid_mlx.files import read_json
 from tests.conftest import GOLDEN
 
 FULL = GOLDEN / "full_size_recipe"

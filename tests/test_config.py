@@ -6,14 +6,9 @@ import json
 
 import pytest
 
-from liquid_mlx.config import (
-    BackboneConfig,
-    LiquidConfig,
-    Size,
-    VQGANConfig,
-    read_json,
-)
+from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.errors import CheckpointError, SettingsError
+from liquid_mlx.files import read_json
 
 LLAMA = {
     "model_type": "llama",

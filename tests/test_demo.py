@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import liquid_mlx
-from liquid_mlx.config import read_json
 from liquid_mlx.convert import convert
+from liquid_mlx.files import read_json
 from tests.conftest import DATA
 
 CHECKPOINT = DATA / "demo-checkpoint"

@@ -6,10 +6,11 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.generation.image import Draw, draw_codes, prefill
+from liquid_mlx.generation.image import Draw, draw_codes
+from liquid_mlx.generation.prefill import prefill
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
 from tests.recipe import golden, recipe, weights
 
 pytestmark = pytest.mark.slow

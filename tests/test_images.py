@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from liquid_mlx import images
-from liquid_mlx.config import read_json
 from liquid_mlx.errors import ImageError, SettingsError
+from liquid_mlx.files import read_json
 from liquid_mlx.images import fit_image, load_image, load_pixels, read_settings, save_png
 from tests.conftest import GOLDEN
 

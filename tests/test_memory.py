@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from liquid_mlx import load, memory
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cache import KVCache
 from liquid_mlx.config import BackboneConfig, LiquidConfig, VQGANConfig
 from liquid_mlx.errors import LiquidError, LowMemoryError
-from liquid_mlx.loading import load_backbone
 from liquid_mlx.memory import decoder_bytes, kv_bytes, limits, require, weight_bytes
-from liquid_mlx.vqgan import VQGAN
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.nn.vqgan import VQGAN
+from liquid_mlx.weights import load_backbone
 
 OFFICIAL = BackboneConfig("gemma", 264192, 3072, 24576, 28, 16, 16, 256)
 
@@ -73,7 +73,7 @@ def test_what_does_not_fit_is_refused_with_numbers_and_advice(monkeypatch):
 def test_a_model_too_large_is_refused_before_its_weights_are_read(converted, monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 1000)
     read = []
-    monkeypatch.setattr("liquid_mlx.loading._read", read.append)
+    monkeypatch.setattr("liquid_mlx.weights._read", read.append)
     with pytest.raises(LowMemoryError, match="fewer bits"):
         load(converted("gemma_tiny"))
     assert not read

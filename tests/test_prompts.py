@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from liquid_mlx.config import LiquidConfig, Size, read_json
+from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import CheckpointError, PromptError
+from liquid_mlx.files import read_json
 from liquid_mlx.prompts import Prompts
 from tests.conftest import CASES, GOLDEN
 

@@ -9,21 +9,13 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import kernels
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cache import KVCache
-from liquid_mlx.sampling import fold, noise
+from liquid_mlx.generation.prefill import Prefix
+from liquid_mlx.generation.sampling import fold, noise
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
 
 Head = Callable[[mx.array], mx.array]
-PREFILL = 1024  # tokens prefilled at once: bounds the memory of attention scores
 AHEAD = 64  # positions whose noise is made at once
-
-
-@dataclass(frozen=True)
-class Prefix:
-    """Prefilled prompts: keys and values, and the last token's hidden states [rows, 1, hidden]."""
-
-    cache: KVCache
-    hidden: mx.array
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,6 @@ class CodesStep:
         """The codes so far, int32 [count, position], row by row of the grid."""
         drawn = mx.stack(list(self.tokens[: self.position]), axis=1)
         return np.array(drawn.astype(mx.int32))
-
-
-def prefill(backbone: Backbone, ids: Sequence[int], cache: KVCache | None = None) -> Prefix:
-    """Run token ids [T] through the model, behind what a one-row cache holds (None: a new one)."""
-    if cache is None:
-        cache = KVCache.empty(backbone.config, 1, len(ids), backbone.dtype)
-    cache.reserve(cache.offset + len(ids))
-    for start in range(0, len(ids), PREFILL):
-        hidden = backbone(mx.array([ids[start : start + PREFILL]]), cache)
-        mx.eval(hidden, cache.keys, cache.values)
-    return Prefix(cache, hidden[:, -1:])
 
 
 def draw_codes(

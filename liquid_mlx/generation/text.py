@@ -2,95 +2,18 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 import mlx.core as mx
 import numpy as np
 
-from liquid_mlx.backbone import Backbone
-from liquid_mlx.cache import KVCache
-from liquid_mlx.generation.image import PREFILL, Head, Prefix, prefill
-from liquid_mlx.sampling import fold, sample
+from liquid_mlx.generation.image import Head
+from liquid_mlx.generation.prefill import Prefix
+from liquid_mlx.generation.sampling import fold, sample
+from liquid_mlx.nn.backbone import Backbone
 
 BATCH = 16  # prompts read together: more hardly gain, and each costs keys and values
-
-
-@dataclass(frozen=True)
-class TextStep:
-    """A piece of an answer: the text that a new token completes ("" inside a character)."""
-
-    text: str
-    token: int
-    position: int
-
-
-class Reader:
-    """Prefills prompts, and keeps the last one so that what follows it need not read it again.
-
-    A question's picture is kept whole or not at all, which makes an answer the same whether the
-    picture was kept or not; a conversation keeps all that its next turn repeats.
-    """
-
-    def __init__(self, backbone: Backbone):
-        self._backbone = backbone
-        self._lock = threading.Lock()
-        self._kept: tuple[list[int], KVCache] | None = None
-
-    def read(self, shared: list[int], rest: list[int], room: int) -> Prefix:
-        """Prefill ``shared + rest``, with space for ``room`` more; the cache is the caller's."""
-        ids = shared + rest
-        cache = self._known(shared, ids, len(ids) + room)
-        cache.reserve(len(ids) + room)
-        return prefill(self._backbone, ids[cache.offset :], cache)
-
-    def read_together(self, shared: list[int], rests: Sequence[list[int]], room: int) -> Prefix:
-        """Prefill every rest behind a copy of ``shared``, which stays kept; a row for each."""
-        one = self._known(shared, shared + rests[0], len(shared))
-        longest = max(map(len, rests))
-        cache = KVCache.joined([one], len(rests), len(shared) + longest + room)
-        self.keep(shared, one)
-        padding = [longest - len(rest) for rest in rests]
-        ids = mx.array([[*rest, *[0] * empty] for rest, empty in zip(rests, padding, strict=True)])
-        hidden = []
-        width = max(1, PREFILL // len(rests))
-        for start in range(0, longest, width):
-            hidden.append(self._backbone(ids[:, start : start + width], cache))
-            mx.eval(hidden, cache.keys, cache.values)
-        cache.pad(padding)
-        last = longest - 1 - mx.array(padding)
-        rows = mx.arange(len(rests))
-        return Prefix(cache, mx.concatenate(hidden, axis=1)[rows, last][:, None])
-
-    def _known(self, shared: list[int], ids: list[int], capacity: int) -> KVCache:
-        """A one-row cache that holds the beginning of ``ids``, at least ``shared``."""
-        with self._lock:
-            kept, self._kept = self._kept, None
-        known = 0 if kept is None else _common(kept[0], ids[:-1])
-        known = known if not shared else len(shared) * (known >= len(shared))
-        if kept is not None and known:
-            kept[1].offset = known
-            return kept[1]
-        cache = KVCache.empty(self._backbone.config, 1, capacity, self._backbone.dtype)
-        if shared:
-            prefill(self._backbone, shared, cache)
-        return cache
-
-    def keep(self, ids: list[int], cache: KVCache) -> None:
-        """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
-        mx.eval(cache.keys, cache.values)  # another thread may take it up: leave nothing lazy
-        with self._lock:
-            self._kept = ids[: cache.offset], cache
-
-
-def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common beginning."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
 
 
 def batches(rests: Sequence[list[int]], rooms: Sequence[int], most: int) -> Iterator[list[int]]:

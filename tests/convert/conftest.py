@@ -11,7 +11,7 @@ import mlx.core as mx
 import pytest
 
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.convert.names import backbone_shapes
+from liquid_mlx.convert.read.layout import backbone_shapes
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden"
 VQGAN = GOLDEN / "vq_f16" / "chameleon"

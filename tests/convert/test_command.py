@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from liquid_mlx.cli.convert import convert
+from liquid_mlx.cli.commands.convert import convert
 from tests.convert.conftest import GOLDEN, VQGAN
 
 app = typer.Typer()

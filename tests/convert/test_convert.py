@@ -14,11 +14,10 @@ import yaml
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.convert import Progress, convert, plan
-from liquid_mlx.convert.names import backbone_shapes, torch_shape
-from liquid_mlx.convert.safetensors import open_safetensors
-from liquid_mlx.convert.stored import to_bytes
+from liquid_mlx.convert.read.layout import backbone_shapes, expected_shapes, torch_shape
+from liquid_mlx.convert.read.safetensors import open_safetensors
+from liquid_mlx.convert.read.tensor import to_bytes
 from liquid_mlx.errors import CheckpointError, HubError, LiquidError, SettingsError
-from liquid_mlx.vqgan import expected_shapes
 from tests.convert.conftest import GOLDEN, VQGAN, copy_checkpoint, write_checkpoint
 
 
@@ -128,7 +127,7 @@ def test_what_hugging_face_leaves_unsaid_is_spelled_out(checkpoint: Path, tmp_pa
 def test_several_files_when_one_would_be_too_large(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquid_mlx.convert.planning.SHARD_BYTES", 300_000)
+    monkeypatch.setattr("liquid_mlx.convert.plan.plan.SHARD_BYTES", 300_000)
     convert(checkpoint, tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     files = sorted(set(index["weight_map"].values()))
@@ -142,7 +141,7 @@ def test_blocks_of_rows_change_nothing(
     wide: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     convert(wide("llama_tiny"), tmp_path / "whole", quantize=True)
-    monkeypatch.setattr("liquid_mlx.convert.parts.BLOCK", 1000)
+    monkeypatch.setattr("liquid_mlx.convert.read.blocks.BLOCK", 1000)
     convert(wide("llama_tiny"), tmp_path / "pieces", quantize=True, verify_result=False)
     for name in ("model.safetensors", "vqgan.safetensors"):
         whole, pieces = (tmp_path / f / name for f in ("whole", "pieces"))

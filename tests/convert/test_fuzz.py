@@ -14,7 +14,7 @@ import pytest
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import convert
-from liquid_mlx.convert.pipeline import peak_memory
+from liquid_mlx.convert.api import peak_memory
 from liquid_mlx.errors import LiquidError
 from tests.convert.conftest import copy_checkpoint
 

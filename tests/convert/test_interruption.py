@@ -18,7 +18,7 @@ import pytest
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import Progress, convert
 from liquid_mlx.errors import CheckpointError
-from liquid_mlx.loading import load_backbone, load_vqgan
+from liquid_mlx.weights import load_backbone, load_vqgan
 from tests.conftest import heed_interrupts
 from tests.convert.conftest import write_checkpoint
 
@@ -198,7 +198,7 @@ def test_a_small_disk(larger: Path, small_disk: Path, monkeypatch: pytest.Monkey
         convert(larger, small_disk / "out")
     assert left_in(small_disk) == set()
     usage = shutil.disk_usage(small_disk)._replace(free=10**12)  # it fills up after the check
-    monkeypatch.setattr("liquid_mlx.convert.target.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("liquid_mlx.convert.write.atomic.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CheckpointError, match=r"cannot be written \(No space left"):
         convert(larger, small_disk / "out")
     assert left_in(small_disk) == set()

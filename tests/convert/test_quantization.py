@@ -11,10 +11,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from liquid_mlx.cache import KVCache
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import convert
-from liquid_mlx.loading import load_backbone
+from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.weights import load_backbone
 
 FORMS: dict[str, dict[str, Any]] = {
     **{
@@ -146,7 +146,7 @@ def test_more_bits_err_less(wide: Callable[[str], Path], tmp_path: Path) -> None
 def test_the_comparison_notices_other_weights(
     wide: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from liquid_mlx.convert.parts import Part
+    from liquid_mlx.convert.plan.tensor import Part
     from liquid_mlx.errors import CheckpointError
 
     pack = Part.pack

@@ -10,7 +10,7 @@ from benchmarks.counts import bytes_read, expected_bytes, graph, mlx_lm_step, ou
 from benchmarks.geometry import Model, gemma
 from benchmarks.loop_liquid import Loop
 from liquid_mlx import load
-from liquid_mlx.backbone import Backbone
+from liquid_mlx.nn.backbone import Backbone
 
 SMALL = Model(gemma(20000, 512, 1024, 2, 4, 128), 16000, 1024, 8)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquid_mlx.generation.image import AHEAD, Draw, Noise
-from liquid_mlx.sampling import fold, noise
+from liquid_mlx.generation.sampling import fold, noise
 
 SEEDS, TOTAL, IDS = [7, 8], 2 * AHEAD + 5, 3
 EACH = np.stack(

@@ -1,0 +1,182 @@
+"""What ``liquid bench`` measures on this machine."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from liquid_mlx import Liquid
+from liquid_mlx.generation.image import Draw, sample_codes
+from liquid_mlx.generation.prefill import prefill
+from liquid_mlx.generation.sampling import noise
+from liquid_mlx.generation.text import generate_ids
+from liquid_mlx.memory import available, kv_bytes, weight_bytes
+from liquid_mlx.nn.cache import KVCache
+
+ROWS = (1, 2, 4, 8)
+COPIED = 1 << 28  # bytes: far more than any cache holds
+PROMPT = 256
+ANSWER = 32
+BRIEF = 60.0  # seconds: a picture that takes less is drawn, one that takes longer is reckoned
+
+
+def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Everything that ``report`` shows; seconds, bytes and rates as plain numbers."""
+    config, language = liquid.config, liquid.language
+    rows, columns = config.grid(config.sizes[0])
+    total = rows * columns
+    backbone, dtype = language.backbone, language.backbone.dtype
+    mx.reset_peak_memory()
+    say("memory bandwidth")
+    bandwidth = copy_bandwidth()
+    say("steps")
+    steps = {count: step_seconds(liquid, count, total) for count in ROWS}
+    say("sampler")
+    sampler = sampler_seconds(liquid)
+    say("prompt and answer")
+    prompt = min(PROMPT, config.backbone.max_position_embeddings // 2)
+    prefilled, answered = text_seconds(liquid, prompt)
+    say("image tokenizer")
+    codes = np.zeros((rows, columns), np.int32)
+    decoder = _median(lambda: liquid.decode(codes), 1)
+    side = config.vqgan.resolution
+    pixels = mx.zeros((1, side, side, config.vqgan.in_channels))
+    encoder = _median(lambda: mx.eval(liquid.vqgan.encode(pixels)), 1)
+    picture = total * (steps[2] + sampler) + decoder
+    drawn = picture < BRIEF
+    if drawn:
+        say("a picture")
+        picture = _median(lambda: liquid.generate_image("a red circle", seed=0), 1)
+    table = weight_bytes(backbone.model.embed_tokens, dtype)
+    untied = weight_bytes(backbone.lm_head, dtype) if "lm_head" in backbone else 0
+    head = (untied or table) * config.vqgan.n_embed // config.backbone.vocab_size
+    weights = weight_bytes(backbone, dtype) - table - untied + head
+    cache = kv_bytes(config.backbone, 2, total // 2, dtype)
+    return {
+        "model": liquid.name,
+        "machine": str(mx.device_info()["device_name"]),
+        "device": mx.default_device().type.name,
+        "dtype": str(dtype).removeprefix("mlx.core."),
+        "memory_bytes": available(),
+        "copy_bytes_per_second": bandwidth,
+        "step_weight_bytes": weights,
+        "step_cache_bytes": cache,
+        "step_seconds": steps,
+        "percent_of_bound": 100 * (weights + cache) / bandwidth / steps[2],
+        "sampler_seconds": sampler,
+        "prefill_tokens_per_second": prompt / prefilled,
+        "answer_tokens_per_second": ANSWER / answered,
+        "picture_codes": total,
+        "picture_codes_per_second": 1 / (steps[2] + sampler),
+        "picture_seconds": picture,
+        "picture_was_drawn": drawn,
+        "decoder_seconds": decoder,
+        "encoder_seconds": encoder,
+        "peak_bytes": mx.get_peak_memory(),
+    }
+
+
+def report(r: dict[str, Any]) -> str:
+    """The measurement as text."""
+    one = r["step_seconds"][1]
+    picture = f"{r['picture_seconds']:.2f} s" + ("" if r["picture_was_drawn"] else ", reckoned")
+    lines = {
+        "model": f"{r['model']}, {r['dtype']}",
+        "machine": f"{r['machine']} ({r['device']}), {r['memory_bytes'] / 1e9:.1f} GB",
+        "memory bandwidth": f"{r['copy_bytes_per_second'] / 1e9:.1f} GB/s, measured by a copy",
+        "read per step": f"{(r['step_weight_bytes'] + r['step_cache_bytes']) / 1e9:.4g} GB "
+        f"(weights {r['step_weight_bytes'] / 1e9:.4g}, keys and values in mid-picture "
+        f"{r['step_cache_bytes'] / 1e9:.3g})",
+        "of the bound": f"{r['percent_of_bound']:.0f} %",
+        "step": ", ".join(
+            f"{rows} rows {seconds * 1e3:.2f} ms ({seconds / one:.2f})"
+            for rows, seconds in r["step_seconds"].items()
+        ),
+        "sampler": f"{r['sampler_seconds'] * 1e3:.2f} ms",
+        "picture": f"{r['picture_codes_per_second']:.1f} codes/s, {picture} in all",
+        "prompt": f"{r['prefill_tokens_per_second']:.0f} tokens/s",
+        "answer": f"{r['answer_tokens_per_second']:.1f} tokens/s",
+        "pixels": f"decode {r['decoder_seconds']:.2f} s, encode {r['encoder_seconds']:.2f} s",
+        "peak memory": f"{r['peak_bytes'] / 1e9:.2f} GB",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:{width}}  {text}" for name, text in lines.items())
+
+
+def _median(run: Callable[[], object], repeats: int) -> float:
+    """Seconds of a run, after one that does not count."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def copy_bandwidth() -> float:
+    """Bytes per second read and written by a copy; on the CPU a copy per core."""
+    if mx.default_device() == mx.gpu:
+        source = mx.zeros(COPIED // 4)
+        return 2 * COPIED / _median(lambda: mx.eval(source + 1), 5)
+    parts = [np.zeros(COPIED // 4, np.float32) for _ in range(2)]
+    cores = os.cpu_count() or 1
+    pieces = list(zip(*(np.array_split(part, cores) for part in parts), strict=True))
+    with ThreadPoolExecutor(cores) as pool:
+
+        def copy() -> None:
+            list(pool.map(lambda piece: np.copyto(*piece), pieces))
+
+        return 2 * COPIED / _median(copy, 5)
+
+
+def step_seconds(liquid: Liquid, rows: int, total: int) -> float:
+    """A step of the backbone and the image head in the middle of a picture."""
+    language = liquid.language
+    backbone = language.backbone
+    cache = KVCache.empty(liquid.config.backbone, rows, total // 2 + 1, backbone.dtype)
+    mx.eval(cache.keys, cache.values)
+    ids = mx.zeros((rows, 1), mx.int32)
+
+    def step() -> None:
+        cache.offset = total // 2
+        mx.eval(language.image_head(backbone(ids, cache)[:, -1]))
+
+    return _median(step, 10)
+
+
+def sampler_seconds(liquid: Liquid) -> float:
+    """Guidance, filters, noise and the draw of one code."""
+    recommended = liquid.config.recommended
+    draw = Draw([0], 7.0, recommended.temperature, recommended.top_k, recommended.top_p)
+    codes = liquid.config.vqgan.n_embed
+    logits = mx.random.normal((2, codes), key=mx.random.key(0))
+    keys = mx.random.key(0)[None]
+    mx.eval(logits, keys)
+    return _median(lambda: mx.eval(sample_codes(logits, noise(keys, (1, codes)), draw)), 10)
+
+
+def text_seconds(liquid: Liquid, prompt: int) -> tuple[float, float]:
+    """Reading a prompt, and writing ``ANSWER`` tokens behind it."""
+    language = liquid.language
+    ids: Sequence[int] = [1] * prompt
+
+    def read() -> None:
+        prefill(language.backbone, ids)
+
+    def write() -> None:
+        prefix = prefill(language.backbone, ids)
+        for _ in generate_ids(
+            language.backbone, language.text_head, prefix, max_tokens=ANSWER, stop=()
+        ):
+            pass
+
+    seconds = _median(read, 3)
+    return seconds, max(_median(write, 1) - seconds, 1e-9)

@@ -1,0 +1,196 @@
+"""``liquid chat``: a conversation, with pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .. import options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from liquid_mlx.model import Liquid
+
+    from ..terminal import Status
+
+HELP = """\
+/image FILE   show the model a picture, with your next message
+/draw PROMPT  have a picture drawn; it is written here
+/save FILE    write the conversation as JSON
+/reset        begin anew
+/help         this
+/quit         end (or Ctrl-D)"""
+
+
+def chat(
+    model: options.Model = "demo",
+    max_tokens: options.MaxTokens = 256,
+    temperature: options.Temperature = 0.0,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = 1.0,
+    seed: options.Seed = None,
+    no_exif: options.NoExif = False,
+    dtype: options.Dtype = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Talk with the model, line by line; /help names the commands, Ctrl-D ends."""
+    from liquid_mlx import load
+    from liquid_mlx.errors import LiquidError
+
+    from ..terminal import Status
+
+    asked = sys.stdin.isatty()
+    failed = False
+    with Status(quiet) as status:
+        status.show(f"loading {model}")
+        liquid = load(model, dtype=dtype)
+        status.clear()
+        settings: dict[str, Any] = {
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_k": top_k,
+            "top_p": top_p,
+            "seed": seed,
+        }
+        talk = Conversation(liquid, settings, status, exif=not no_exif)
+        if asked:
+            import readline  # noqa: F401  (gives input() its history and its keys)
+
+            status.say(f"{model}. /help names the commands, Ctrl-D ends.")
+        while True:
+            try:
+                line = input("> " if asked else "").strip()
+            except EOFError:
+                if asked:
+                    print()
+                break
+            except UnicodeDecodeError:
+                status.warn("The line is not UTF-8 text.")
+                failed = True
+                continue
+            if line in ("/quit", "/exit"):
+                break
+            try:
+                talk.take(line)
+            except (LiquidError, OSError) as error:
+                status.warn(str(error))
+                failed = True
+            except KeyboardInterrupt:
+                if not asked:
+                    raise
+                print()
+    if failed and not asked:
+        raise typer.Exit(3)
+
+
+class Conversation:
+    """The messages so far, the pictures they show, and what the lines of the user do."""
+
+    def __init__(self, liquid: Liquid, settings: dict[str, Any], status: Status, exif: bool = True):
+        self._liquid = liquid
+        self._settings = settings
+        self._status = status
+        self._exif = exif
+        self._commands: dict[str, Callable[[str], None]] = {
+            "/image": self._image,
+            "/draw": self._draw,
+            "/save": self._save,
+            "/reset": self._reset,
+            "/help": lambda rest: print(HELP, flush=True),
+        }
+        self._messages: list[dict[str, str]] = []
+        self._pictures: dict[int, np.ndarray] = {}  # by message: the codes, and the file's name
+        self._files: dict[int, str] = {}
+        self._shown: tuple[str, np.ndarray] | None = None  # for the next message
+
+    def take(self, line: str) -> None:
+        """Do what a line says: a command, or a message to answer."""
+        from liquid_mlx.errors import PromptError
+
+        name, _, rest = line.partition(" ")
+        if name in self._commands:
+            self._commands[name](rest.strip())
+        elif name.startswith("/") and "/" not in name[1:]:
+            raise PromptError(f"There is no {name}: /help names the commands.")
+        elif line:
+            self._answer(line)
+
+    def _answer(self, text: str) -> None:
+        from ..terminal import clean
+
+        messages = [*self._messages, {"role": "user", "content": text}]
+        pictures = dict(self._pictures)
+        if self._shown is not None:
+            pictures[len(messages) - 1] = self._shown[1]
+        reply = ""
+        try:
+            for step in self._liquid.stream_chat(messages, pictures=pictures, **self._settings):
+                reply += step.text
+                print(clean(step.text), end="", flush=True)
+        finally:  # an answer that was cut short stays in the conversation as far as it came
+            if reply:
+                print(flush=True)
+                if self._shown is not None:
+                    self._files[len(messages) - 1] = self._shown[0]
+                self._messages = [*messages, {"role": "assistant", "content": reply}]
+                self._pictures, self._shown = pictures, None
+        if not reply:
+            self._status.say("(no answer)")
+
+    def _image(self, name: str) -> None:
+        from liquid_mlx.errors import PromptError
+
+        from ..inputs import Source
+
+        if not name:
+            raise PromptError("/image needs a file or an address.")
+        name = name.strip("'\"")
+        self._shown = name, self._liquid.encode(Source(name).read(), exif=self._exif)
+        self._status.say(f"{name} goes with your next message")
+
+    def _draw(self, prompt: str) -> None:
+        import random
+
+        from liquid_mlx.errors import PromptError
+
+        from ..drawing import Draw, How, draw, summary
+        from ..outputs import DEFAULT_NAME, picture_paths
+
+        if not prompt:
+            raise PromptError("/draw needs a prompt.")
+        seed = self._settings["seed"]
+        if seed is None:
+            seed = random.SystemRandom().randrange(2**32)
+        task = Draw(prompt, seed, picture_paths(DEFAULT_NAME, [(prompt, seed)]))
+        how = How(settings={}, preview=True, overwrite=True)
+        (drawn,) = draw(self._liquid, task, how, self._status, prompt)
+        self._status.say(summary(drawn, drawn.picture.codes.size))
+        if not (self._status.live and sys.stdout.isatty()):
+            print(drawn.path, flush=True)
+
+    def _save(self, name: str) -> None:
+        from liquid_mlx.errors import PromptError
+        from liquid_mlx.files import write_whole
+
+        from ..outputs import check_free
+
+        if not name:
+            raise PromptError("/save needs a file.")
+        path = Path(name).expanduser()
+        check_free([path], overwrite=False)
+        messages = [
+            {**message, "image": self._files[i]} if i in self._files else message
+            for i, message in enumerate(self._messages)
+        ]
+        text = json.dumps({"messages": messages}, indent=2, ensure_ascii=False)
+        write_whole(path, text + "\n")
+        self._status.say(f"{path}  {len(messages)} messages")
+
+    def _reset(self, rest: str) -> None:
+        self._messages, self._pictures, self._files, self._shown = [], {}, {}, None

@@ -1,0 +1,82 @@
+"""``liquid info``: what a model is, or what made a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def info(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|PICTURE", help="A model's name, or a PNG.", show_default=False
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+) -> None:
+    """Describe a model, without loading it, or show the settings that a picture was drawn with."""
+    from ..terminal import one_line
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        from liquid_mlx.images import read_settings
+
+        values = dict(read_settings(path))
+    else:
+        values = _model(name)
+    if as_json:
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+        return
+    width = max(len(key) for key in values)
+    for key, value in values.items():
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        print(f"{key.replace('_', ' '):{width}}  {one_line(text)}")
+
+
+def _model(name: str) -> dict[str, Any]:
+    from liquid_mlx.config import LiquidConfig
+    from liquid_mlx.hub import resolve
+
+    from .models import bits, gigabytes, memory, weight_bytes
+
+    folder = resolve(name)
+    config = LiquidConfig.read(folder)
+    backbone, vqgan = config.backbone, config.vqgan
+    rows, columns = config.grid(config.sizes[0])
+    recommended = config.recommended
+    return {
+        "model": name,
+        "folder": str(folder),
+        "weights": gigabytes(weight_bytes(folder)),
+        "bits": bits(config.quantization, config.dtype),
+        "machine_memory": gigabytes(memory()),
+        "architecture": backbone.model_type,
+        "layers": backbone.num_hidden_layers,
+        "hidden_size": backbone.hidden_size,
+        "heads": f"{backbone.num_attention_heads}, {backbone.num_key_value_heads} key-value",
+        "vocabulary": f"{backbone.vocab_size} ({config.image_offset} text, {vqgan.n_embed} codes)",
+        "context": backbone.max_position_embeddings,
+        "pictures": [str(size) for size in config.sizes],
+        "codes": f"{rows} x {columns} for {config.sizes[0]}, {vqgan.factor} pixels each",
+        "recommended": (
+            f"guidance {recommended.guidance:g}, temperature {recommended.temperature:g}, "
+            f"top-k {recommended.top_k}, top-p {recommended.top_p:g}"
+        ),
+        "licence": _licence(folder),
+        "source": ", ".join(f"{key} {value}" for key, value in config.source.items()) or "unknown",
+    }
+
+
+def _licence(folder: Path) -> str:
+    """The licence that the model card names in its first lines."""
+    card = folder / "README.md"
+    if card.is_file():
+        for line in card.read_text(encoding="utf-8", errors="replace")[:4096].splitlines():
+            key, colon, value = line.partition(":")
+            if colon and key.strip() == "license" and value.strip():
+                return value.strip()
+    return "not stated"

@@ -1,0 +1,80 @@
+"""Where results go: names from patterns, nothing overwritten unasked, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from liquid_mlx.errors import FileError, ImageError
+
+DEFAULT_NAME = "{prompt}-{seed}.png"
+_NAME_BYTES = 100
+
+
+def slug(prompt: str) -> str:
+    """A prompt as a part of a file name: letters, digits and hyphens, 100 bytes at the most."""
+    words = re.sub(r"[\W_]+", "-", prompt).strip("-")
+    cut = words.encode()[:_NAME_BYTES].decode(errors="ignore").strip("-")
+    return cut or "picture"
+
+
+def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Path]:
+    """A file for each picture (prompt, seed), in order.
+
+    ``{seed}``, ``{index}`` (from 1) and ``{prompt}`` in the pattern are filled in; a folder takes
+    ``{prompt}-{seed}.png``. Pictures that would share a name have ``-1``, ``-2`` ... added.
+
+    Raises:
+        ImageError: the pattern names another kind of file than PNG.
+    """
+    if pattern.endswith(("/", os.sep)) or Path(pattern).expanduser().is_dir():
+        pattern = str(Path(pattern) / DEFAULT_NAME)
+    suffix = Path(pattern).suffix
+    if suffix.lower() != ".png":
+        raise ImageError(f"{pattern}: pictures are written as PNG; give a name that ends in .png.")
+    names = [
+        pattern.replace("{seed}", str(seed))
+        .replace("{index}", str(index))
+        .replace("{prompt}", slug(prompt))
+        for index, (prompt, seed) in enumerate(pictures, 1)
+    ]
+    if len(set(names)) < len(names):
+        stems = [name[: -len(suffix)] for name in names]
+        names = [f"{stem}-{index}{suffix}" for index, stem in enumerate(stems, 1)]
+    return [Path(name).expanduser() for name in names]
+
+
+def check_free(paths: Iterable[Path], overwrite: bool) -> None:
+    """Raise FileError for the first path that exists already, unless it may be overwritten."""
+    for path in paths:
+        if path.is_dir():
+            raise FileError(f"{path} is a folder: give the name of a file.")
+        if path.exists() and not overwrite:
+            raise FileError(f"{path} exists already: give another name, or add --overwrite.")
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text file that are not blank; ``-`` is stdin.
+
+    Raises:
+        FileError: it cannot be read, is not text, or has no line.
+    """
+    import sys
+
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.expanduser().read_bytes()
+        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise FileError(f"{_named(path)} is not UTF-8 text.") from None
+    except OSError as error:
+        raise FileError(f"{_named(path)} cannot be read ({error.strerror}).") from None
+    lines = [line for line in lines if line]
+    if not lines:
+        raise FileError(f"{_named(path)} is empty: write one line for each.")
+    return lines
+
+
+def _named(path: Path) -> str:
+    return "stdin" if str(path) == "-" else str(path)

@@ -1,0 +1,96 @@
+"""The folder to be made: whether it can be, and that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from liquid_mlx.errors import CheckpointError
+
+from ..plan.plan import Plan
+
+SPARE_BYTES = 64 << 20
+
+
+def check_target(target: Path, needed: int = 0) -> None:
+    """Make sure that ``target`` can be made, and that ``needed`` bytes fit.
+
+    Raises:
+        CheckpointError: it exists, its folder does not or cannot be written, or has no room.
+    """
+    if target.exists() or target.is_symlink():
+        raise CheckpointError(f"{target} exists already: delete it or choose another --mlx-path.")
+    parent = target.absolute().parent
+    if not parent.is_dir():
+        raise CheckpointError(f"There is no folder {parent} to make {target.name} in.")
+    if not os.access(parent, os.W_OK):
+        raise CheckpointError(f"{parent} cannot be written: choose another --mlx-path.")
+    free = shutil.disk_usage(parent).free
+    if free < needed + SPARE_BYTES:
+        raise CheckpointError(
+            f"The converted model needs {needed / 1e9:.1f} GB, but {parent} has "
+            f"{free / 1e9:.1f} GB left: free some, or choose another --mlx-path."
+        )
+
+
+def stamps(plan: Plan) -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file that a plan reads."""
+    files = {path for part in (*plan.parts, *plan.vqgan_parts) for path in part.source.files}
+    return {path: _stamp(path) for path in files | set(plan.copied)}
+
+
+def check_unchanged(before: Mapping[Path, tuple[int, int]]) -> None:
+    """Raise CheckpointError if a file has changed since ``stamps``."""
+    for path, stamp in before.items():
+        if _stamp(path) != stamp:
+            raise CheckpointError(f"{path} was changed during the conversion: start again.")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def whole_or_nothing(target: Path) -> Iterator[Path]:
+    """A folder to fill that becomes ``target`` if all goes well, and else disappears.
+
+    It is a hidden neighbour of ``target``. One that a killed run has left is emptied first; one
+    that a living run fills (and has locked) is an error.
+    """
+    partial = target.absolute().parent / f".{target.name}.partial"
+    try:
+        lock = _locked(partial, target)
+        try:
+            for path in partial.iterdir():
+                path.unlink()
+            yield partial
+            if target.exists():
+                raise CheckpointError(f"{target} has appeared meanwhile: choose another.")
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
+    except OSError as error:
+        raise CheckpointError(f"{target} cannot be written ({error.strerror or error}).") from None
+
+
+def _locked(partial: Path, target: Path) -> int:
+    """Make the folder if it is not there, and lock it for as long as this process lives."""
+    partial.mkdir(exist_ok=True)
+    lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(partial).st_ino != os.fstat(lock).st_ino:
+            raise BlockingIOError
+    except (BlockingIOError, FileNotFoundError):
+        os.close(lock)
+        raise CheckpointError(f"Another conversion is writing {target}: wait for it.") from None
+    return lock

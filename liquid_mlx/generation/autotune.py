@@ -1,0 +1,72 @@
+"""The fastest window on this machine, timed once and remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import mlx.core as mx
+
+from liquid_mlx._version import __version__
+from liquid_mlx.generation.image import (
+    CodesStep,
+)
+from liquid_mlx.generation.jacobi import WINDOWS, Window
+
+TRIAL = 48  # codes drawn to time a window
+
+
+GAIN = 1.05  # over one at a time: less is noise, and not worth a near-tie
+
+
+def fastest(trial: Callable[[int], Iterator[CodesStep]]) -> int:
+    """The window that draws most codes a second; ``trial(window)`` starts a drawing."""
+    rates = {window: _rate(trial(window)) for window in WINDOWS}
+    best = max(WINDOWS, key=rates.__getitem__)
+    return best if rates[best] > GAIN * rates[1] else 1
+
+
+def _rate(steps: Iterator[CodesStep]) -> float:
+    first = next(steps).position  # the first step compiles and allocates
+    start, drawn = time.perf_counter(), 0
+    for step in steps:
+        drawn = step.position - first
+        if drawn >= TRIAL:
+            break
+    return drawn / (time.perf_counter() - start)
+
+
+def chosen(window: Window, key: object, trial: Callable[[int], Iterator[CodesStep]]) -> int:
+    """The window asked for; for "auto" the fastest, timed once per machine and ``key``."""
+    if window != "auto":
+        return window
+    machine = mx.device_info()["device_name"], version("mlx"), __version__
+    return remembered(repr((machine, key)), lambda: fastest(trial))
+
+
+def remembered(key: str, measure: Callable[[], int]) -> int:
+    """``measure()``, kept for this key in the user's cache folder; a damaged file is made anew."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    path = path / "liquid-mlx" / "windows.json"
+    name = hashlib.sha256(key.encode()).hexdigest()
+    try:
+        known = json.loads(path.read_text())
+        if known[name] in WINDOWS:
+            return int(known[name])
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    found = measure()
+    known = {**known, name: found} if isinstance(known, dict) else {name: found}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(f".{os.getpid()}")
+        beside.write_text(json.dumps(known))
+        beside.replace(path)
+    except OSError:
+        pass  # a folder that cannot be written costs a new measurement each time, no picture
+    return found

@@ -1,0 +1,73 @@
+"""The language model with all that is computed from it once: heads, prefixes, the last prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.generation.autotune import chosen
+from liquid_mlx.generation.image import CodesStep, Draw
+from liquid_mlx.generation.jacobi import Window, draw_windows
+from liquid_mlx.generation.prefill import Prefix, prefill
+from liquid_mlx.generation.prompt_cache import Reader
+from liquid_mlx.generation.text import generate_ids
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.prompts import Prompts
+
+
+class Language:
+    """A backbone, its two heads, and the prefixes that prompts share."""
+
+    def __init__(self, backbone: Backbone, config: LiquidConfig, prompts: Prompts):
+        codes = config.image_offset
+        self.backbone = backbone
+        self.image_head = backbone.head(codes, codes + config.vqgan.n_embed)
+        self.text_head = backbone.head(0, codes)
+        self.reader = Reader(backbone)
+        self._config = config
+        self._prompts = prompts
+        self._unconditional: dict[Size, Prefix] = {}
+
+    def draw(
+        self, ids: list[int], draw: Draw, size: Size, total: int, window: Window
+    ) -> Iterator[CodesStep]:
+        """Draw ``total`` codes behind a prompt's ids; see ``draw_codes`` and ``draw_windows``."""
+        prefixes = [prefill(self.backbone, ids)]
+        if draw.guidance > 1:
+            prefixes.append(self._unconditional_prefix(size))
+
+        def start(width: int) -> Iterator[CodesStep]:
+            offset = self._config.image_offset
+            return draw_windows(
+                self.backbone, self.image_head, offset, prefixes, draw, total, width
+            )
+
+        key = (self._config, str(self.backbone.dtype), len(draw.seeds), len(prefixes))
+        yield from start(chosen(window, key, start))
+
+    def write(
+        self, shared: list[int], rests: Sequence[list[int]], room: int, **settings: Any
+    ) -> Iterator[list[int | None]]:
+        """The next ids behind ``shared + rest``, for every rest at once; see ``generate_ids``."""
+        if len(rests) > 1:
+            prefix = self.reader.read_together(shared, rests, room)
+        else:
+            prefix = self.reader.read(shared, rests[0], room)
+        written: list[int] = []
+        try:
+            for ids in generate_ids(
+                self.backbone, self.text_head, prefix, max_tokens=room, **settings
+            ):
+                written += [token for token in ids if token is not None]
+                yield ids
+        finally:
+            if len(rests) == 1:
+                self.reader.keep(shared + rests[0] + written, prefix.cache)
+
+    def _unconditional_prefix(self, size: Size) -> Prefix:
+        """Prefilled once for each size: every prompt shares it."""
+        if size not in self._unconditional:
+            ids = self._prompts.unconditional(size)
+            self._unconditional[size] = prefill(self.backbone, ids)
+        return self._unconditional[size]

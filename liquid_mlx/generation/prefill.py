@@ -1,0 +1,32 @@
+"""Read a prompt's tokens into a key-value cache, in pieces of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
+
+PREFILL = 1024  # tokens prefilled at once: bounds the memory of attention scores
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Prefilled prompts: keys and values, and the last token's hidden states [rows, 1, hidden]."""
+
+    cache: KVCache
+    hidden: mx.array
+
+
+def prefill(backbone: Backbone, ids: Sequence[int], cache: KVCache | None = None) -> Prefix:
+    """Run token ids [T] through the model, behind what a one-row cache holds (None: a new one)."""
+    if cache is None:
+        cache = KVCache.empty(backbone.config, 1, len(ids), backbone.dtype)
+    cache.reserve(cache.offset + len(ids))
+    for start in range(0, len(ids), PREFILL):
+        hidden = backbone(mx.array([ids[start : start + PREFILL]]), cache)
+        mx.eval(hidden, cache.keys, cache.values)
+    return Prefix(cache, hidden[:, -1:])

@@ -1,0 +1,95 @@
+"""What drawing returns: a picture that owns its pixels, codes and settings, and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from liquid_mlx.generation.image import CodesStep
+from liquid_mlx.images import save_png
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """All that made a picture; the same settings, machine and version make it again."""
+
+    prompt: str
+    seed: int
+    guidance: float
+    temperature: float
+    top_k: int
+    top_p: float
+    width: int
+    height: int
+    model: str
+    dtype: str
+    version: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class GeneratedImage:
+    """A drawn picture: ``image``, its ``codes`` int32 [rows, columns], and its ``settings``."""
+
+    image: Image.Image
+    codes: np.ndarray
+    settings: ImageSettings
+
+    def save(self, path: str | Path, metadata: bool = True) -> None:
+        """Write a PNG, whole or not at all, with the settings inside unless ``metadata=False``."""
+        save_png(self.image, path, self.settings.to_dict() if metadata else None)
+
+
+@dataclass(frozen=True)
+class ImageStep:
+    """``position`` of ``total`` codes of every picture are drawn."""
+
+    step: CodesStep
+    columns: int
+    settings: Sequence[ImageSettings]
+    decode: Callable[[np.ndarray], Image.Image]
+
+    @property
+    def position(self) -> int:
+        return self.step.position
+
+    @property
+    def total(self) -> int:
+        return self.step.total
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes so far, row by row: int32 [position], or [count, position] of many pictures."""
+        codes = self.step.codes
+        return codes[0] if len(codes) == 1 else codes
+
+    def images(self) -> list[GeneratedImage]:
+        """The pictures; before the last step, their finished rows of codes as smaller pictures.
+
+        A picture of fewer rows is decoded as it stands: near its lower edge it may differ a
+        little from the whole. Before the first row is finished the list is empty.
+        """
+        rows = self.position // self.columns
+        if not rows:
+            return []
+        grids = self.step.codes[:, : rows * self.columns].reshape(-1, rows, self.columns)
+        return [
+            GeneratedImage(self.decode(codes), codes, settings)
+            for codes, settings in zip(grids, self.settings, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class TextStep:
+    """A piece of an answer: the text that a new token completes ("" inside a character)."""
+
+    text: str
+    token: int
+    position: int

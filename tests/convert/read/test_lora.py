@@ -1,0 +1,115 @@
+"""LoRA adapters in PEFT's layout, against the formula W + alpha / r * B A."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+from liquid_mlx.convert import convert
+from liquid_mlx.convert.read.files import open_weights
+from liquid_mlx.errors import CheckpointError
+
+PREFIX = "base_model.model."
+QUERY = "model.layers.1.self_attn.q_proj"
+TABLE = "model.embed_tokens"
+
+
+def noise(*shape: int) -> mx.array:
+    return mx.random.normal(shape, key=mx.random.key(shape[0]))
+
+
+def write_adapter(folder: Path, tensors: dict[str, mx.array], **config: Any) -> Path:
+    folder.mkdir()
+    values = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(values))
+    mx.save_safetensors(str(folder / "adapter_model.safetensors"), tensors)
+    return folder
+
+
+A, B = noise(4, 64), noise(64, 4)
+PAIR = {f"{PREFIX}{QUERY}.lora_A.weight": A, f"{PREFIX}{QUERY}.lora_B.weight": B}
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        ({}, 2.0),
+        ({"use_rslora": True}, 4.0),
+        ({"alpha_pattern": {"q_proj": 12}}, 3.0),
+        ({"alpha_pattern": {"k_proj": 12}}, 2.0),
+    ],
+)
+def test_a_linear_layer(
+    checkpoint: Path, tmp_path: Path, config: dict[str, Any], scale: float
+) -> None:
+    adapter = write_adapter(tmp_path / "lora", PAIR, **config)
+    done = convert(checkpoint, tmp_path / "out", adapter=adapter)
+    before, after = open_weights(checkpoint), open_weights(tmp_path / "out")
+    expected = before[f"{QUERY}.weight"].rows(0, 64) + scale * (B @ A)
+    found = after[f"{QUERY}.weight"].rows(0, 64)
+    assert mx.abs(found - expected).max().item() < 1e-5
+    assert done.plan.config.source["adapter"] == "lora"
+    for name in before:
+        if name != f"{QUERY}.weight":
+            shape = before[name].shape
+            assert mx.array_equal(before[name].rows(0, shape[0]), after[name].rows(0, shape[0]))
+
+
+def test_an_embedding_and_whole_tensors(checkpoint: Path, tmp_path: Path) -> None:
+    a, b = noise(4, 1024), noise(64, 4)
+    norm = noise(64)
+    adapter = write_adapter(
+        tmp_path / "lora",
+        {
+            f"{PREFIX}{TABLE}.lora_embedding_A": a,
+            f"{PREFIX}{TABLE}.lora_embedding_B": b,
+            f"{PREFIX}model.norm.weight": norm,
+        },
+    )
+    convert(checkpoint, tmp_path / "out", adapter=adapter)
+    before, after = open_weights(checkpoint), open_weights(tmp_path / "out")
+    expected = before[f"{TABLE}.weight"].rows(0, 1024) + 2 * (b @ a).T
+    assert mx.abs(after[f"{TABLE}.weight"].rows(0, 1024) - expected).max().item() < 1e-4
+    assert mx.array_equal(after["model.norm.weight"].rows(0, 64), norm)
+
+
+def test_it_is_merged_before_quantizing(checkpoint: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "lora", PAIR)
+    convert(checkpoint, tmp_path / "merged", adapter=adapter)
+    convert(tmp_path / "merged", tmp_path / "two steps", quantize=True)
+    convert(checkpoint, tmp_path / "one step", adapter=adapter, quantize=True)
+    one, two = (tmp_path / f / "model.safetensors" for f in ("one step", "two steps"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "words"),
+    [
+        (PAIR, {"peft_type": "IA3"}, "only LoRA"),
+        (PAIR, {"use_dora": True}, "only LoRA"),
+        (PAIR, {"lora_alpha": None}, "lora_alpha"),
+        ({f"{PREFIX}{QUERY}.lora_A.weight": A}, {}, "no partner"),
+        ({f"{PREFIX}{QUERY}.lora_B.weight": B}, {}, "cannot take"),
+        ({**PAIR, f"{PREFIX}{QUERY}.lora_B.weight": noise(32, 4)}, {}, "another shape"),
+        ({**PAIR, f"{PREFIX}{QUERY}.lora_A.weight": noise(4, 32)}, {}, "another shape"),
+        ({n.replace("q_proj", "w_proj"): t for n, t in PAIR.items()}, {}, "does not have"),
+        ({**PAIR, "stranger": A}, {}, "stranger"),
+        ({f"{PREFIX}model.norm.weight": noise(65)}, {}, "another shape"),
+        ({**PAIR, f"{PREFIX}{QUERY}.lora_magnitude_vector": noise(64)}, {}, "magnitude"),
+    ],
+)
+def test_adapters_that_do_not_fit(
+    checkpoint: Path,
+    tmp_path: Path,
+    tensors: dict[str, mx.array],
+    config: dict[str, Any],
+    words: str,
+) -> None:
+    adapter = write_adapter(tmp_path / "lora", tensors, **config)
+    with pytest.raises(CheckpointError, match=words):
+        convert(checkpoint, tmp_path / "out", adapter=adapter)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,97 @@
+"""Slots, positions and masks of rows whose prompts end at different places."""
+
+from __future__ import annotations
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from liquid_mlx.config import BackboneConfig
+from liquid_mlx.nn.cache import KVCache
+
+CONFIG = BackboneConfig("llama", 64, 32, 64, 2, 4, 2, 8)
+
+
+def filled(length: int, capacity: int, value: float) -> KVCache:
+    """A one-row cache whose first ``length`` slots hold ``value``."""
+    cache = KVCache.empty(CONFIG, 1, capacity, mx.float32)
+    for layer in range(CONFIG.num_hidden_layers):
+        new = mx.full((1, CONFIG.num_key_value_heads, length, CONFIG.head_dim), value)
+        cache.update(layer, new, -new)
+    cache.offset = length
+    return cache
+
+
+def seen(lengths: list[int], written: int, new: int, window: int | None) -> list[list[list[int]]]:
+    """Which slots each of ``new`` tokens of each row may see, counted out slot by slot."""
+    end = max(lengths)
+    rows = []
+    for length in lengths:
+        places = {slot: slot for slot in range(length)}  # slot -> position
+        places |= {end + i: length + i for i in range(written + new)}
+        rows.append(
+            [
+                [
+                    slot
+                    for slot, place in places.items()
+                    if place <= places[query] and (not window or places[query] - place < window)
+                ]
+                for query in range(end + written, end + written + new)
+            ]
+        )
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    written=st.integers(0, 5),
+    new=st.integers(1, 3),
+    window=st.none() | st.integers(1, 12),
+)
+@example(lengths=[1, 2], written=0, new=1, window=2)
+@example(lengths=[5, 2], written=3, new=3, window=5)
+def test_a_token_sees_its_own_row_as_if_it_had_no_gap(lengths, written, new, window):
+    cache = KVCache.empty(CONFIG, len(lengths), max(lengths) + written + new, mx.float32)
+    cache.offset = max(lengths)
+    cache.pad([max(lengths) - length for length in lengths])
+    cache.offset += written
+    places = cache.positions()
+    got = [places] * len(lengths) if isinstance(places, int) else places.tolist()
+    assert got == [length + written for length in lengths]
+    mask = cache.mask(new, window)
+    stop = cache.offset + new
+    if mask is None:
+        mask = mx.ones((1, stop), mx.bool_)
+    elif isinstance(mask, str):
+        mask = mx.arange(cache.offset, stop)[:, None] >= mx.arange(stop)
+    visible = np.array(mx.broadcast_to(mask, (len(lengths), 1, new, stop)))[:, 0]
+    assert [[np.flatnonzero(row).tolist() for row in rows] for rows in visible] == seen(
+        lengths, written, new, window
+    )
+
+
+def test_prefixes_are_joined_with_their_gaps_behind_them():
+    cache = KVCache.joined([filled(3, 4, 1.0), filled(1, 9, 2.0)], copies=2, capacity=6)
+    assert (cache.rows, cache.capacity, cache.offset) == (4, 6, 3)
+    for keys, values in zip(cache.keys, cache.values, strict=True):
+        assert keys[:, 0, :, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 2 + [[2, 0, 0, 0, 0, 0]] * 2
+        assert values.tolist() == (-keys).tolist()
+    assert cache.positions().tolist() == [3, 3, 1, 1]
+
+
+def test_rows_of_equal_length_need_no_mask():
+    cache = KVCache.joined([filled(3, 3, 1.0), filled(3, 3, 2.0)], copies=1, capacity=5)
+    assert cache.positions() == 3
+    assert cache.mask(1) is None
+    assert cache.mask(2) == "causal"
+
+
+@pytest.mark.parametrize("capacity", [2, 3, 8])
+def test_room_is_made_once_and_what_is_there_stays(capacity):
+    cache = filled(3, 3, 1.0)
+    cache.reserve(capacity)
+    assert cache.capacity == max(3, capacity)
+    assert cache.keys[1][0, 0, :3, 0].tolist() == [1, 1, 1]
