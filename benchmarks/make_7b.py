@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.config import BackboneConfig, VQGANConfig
-from liquid_mlx.convert.plan.tensor import Spec
+from liquid_mlx.convert.planning.tensor import Spec
 from liquid_mlx.convert.read.layout import backbone_shapes, expected_shapes, torch_shape
 from liquid_mlx.convert.write.safetensors import SafetensorsWriter
 

@@ -1,7 +1,7 @@
 """PyTorch checkpoint -> converted folder, in constant memory and without torch."""
 
 from .api import Conversion, Options, convert, plan
-from .plan.plan import Plan
+from .planning.plan import Plan
 from .progress import Progress
 from .verify import Verification
 

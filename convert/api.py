@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from liquid_mlx.config import Size
 
-from .plan.plan import Plan, make_plan
-from .plan.quantize import make_recipe
+from .planning.plan import Plan, make_plan
+from .planning.quantize import make_recipe
 from .progress import Clock, Progress
 from .read.checkpoint import open_origin
 from .read.locate import find_source

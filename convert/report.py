@@ -8,8 +8,8 @@ from typing import Any
 
 from liquid_mlx.memory import decoder_bytes, kv_bytes
 
-from .plan.plan import Plan
-from .plan.tensor import Part, kind_of
+from .planning.plan import Plan
+from .planning.tensor import Part, kind_of
 from .read.tensor import MLX
 from .verify import Verification
 

@@ -14,8 +14,8 @@ from liquid_mlx.config import VQGANConfig
 from liquid_mlx.errors import CheckpointError
 from liquid_mlx.nn.vqgan import VQGAN
 
-from .plan.plan import Plan
-from .plan.tensor import Part, kind_of
+from .planning.plan import Plan
+from .planning.tensor import Part, kind_of
 from .progress import Clock
 from .read.checkpoint import Origin, open_origin
 from .read.layout import EMBEDDING

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from liquid_mlx.errors import CheckpointError
 
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 
 SPARE_BYTES = 64 << 20
 

@@ -12,8 +12,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..plan.plan import Plan
-from ..plan.tensor import Part
+from ..planning.plan import Plan
+from ..planning.tensor import Part
 from ..progress import Clock
 from ..read.blocks import ahead
 from ..read.tensor import to_bytes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from liquid_mlx.hub import is_repo_id
 
-from ..plan.plan import Plan
+from ..planning.plan import Plan
 from ..report import gigabytes, plan_to_dict
 from ..verify import Verification
 

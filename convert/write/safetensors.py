@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..plan.tensor import Spec
+from ..planning.tensor import Spec
 from ..read.safetensors import CODES
 from ..read.tensor import itemsize
 

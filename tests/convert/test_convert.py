@@ -127,7 +127,7 @@ def test_what_hugging_face_leaves_unsaid_is_spelled_out(checkpoint: Path, tmp_pa
 def test_several_files_when_one_would_be_too_large(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("liquid_mlx.convert.plan.plan.SHARD_BYTES", 300_000)
+    monkeypatch.setattr("liquid_mlx.convert.planning.plan.SHARD_BYTES", 300_000)
     convert(checkpoint, tmp_path / "out")
     index = json.loads((tmp_path / "out" / "model.safetensors.index.json").read_text())
     files = sorted(set(index["weight_map"].values()))

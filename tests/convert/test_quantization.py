@@ -146,7 +146,7 @@ def test_more_bits_err_less(wide: Callable[[str], Path], tmp_path: Path) -> None
 def test_the_comparison_notices_other_weights(
     wide: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from liquid_mlx.convert.plan.tensor import Part
+    from liquid_mlx.convert.planning.tensor import Part
     from liquid_mlx.errors import CheckpointError
 
     pack = Part.pack

@@ -113,7 +113,9 @@ def test_the_picture_stays_known_to_later_questions(language, prompts):
 def test_a_long_prompt_is_read_in_parts(language, prompts, monkeypatch):
     shared, rests = prompts
     whole = np.array(language.reader.read_together(shared, rests, 1).hidden)
-    monkeypatch.setattr("liquid_mlx.generation.prompt_cache.PREFILL", 12)  # 4 tokens of each of 3 rows
+    monkeypatch.setattr(
+        "liquid_mlx.generation.prompt_cache.PREFILL", 12
+    )  # 4 tokens of each of 3 rows
     parts = np.array(language.reader.read_together(shared, rests, 1).hidden)
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from liquid_mlx.convert.plan.tensor import Spec
+from liquid_mlx.convert.planning.tensor import Spec
 from liquid_mlx.convert.read.safetensors import open_safetensors
 from liquid_mlx.convert.read.tensor import to_bytes
 from liquid_mlx.convert.write.safetensors import SafetensorsWriter

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from liquid_mlx.convert.plan.quantize import MIXED, make_recipe
+from liquid_mlx.convert.planning.quantize import MIXED, make_recipe
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.nn.linear import Quantization
 
