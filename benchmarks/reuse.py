@@ -34,7 +34,7 @@ PAIRS = 9
 def forget(liquid: Liquid) -> None:
     """As if the picture had never been seen."""
     liquid._seen = None
-    liquid.language.reader._kept = None
+    liquid.engine.prompt_cache._kept = None
 
 
 def pairs(one: Callable[[], object], many: Callable[[], object]) -> tuple[float, float, float]:

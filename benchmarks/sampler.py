@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.sample_utils import make_sampler
 
-from liquid_mlx.generation.sampling import fold, noise
+from liquid_mlx.generation.sampling import fold_in, noise
 from liquid_mlx.kernels import sample_codes
 
 # nodes that only look at their input in another way
@@ -64,7 +64,7 @@ def main() -> None:
     for rows, n in ((1, 512), (4, 1024), (1, 8192), (4, 8192)):
         settings = {"temperature": 0.99, "top_k": n // 2, "top_p": 0.96}
         chain = make_sampler(temp=0.99, top_p=0.96, top_k=n // 2)
-        keys = fold(mx.random.key(0), mx.arange(rows))
+        keys = fold_in(mx.random.key(0), mx.arange(rows))
         both = mx.random.normal((2, rows, n), key=mx.random.key(1)) * 3
         arrays = [both[0] + 0, both[1] + 0, noise(keys, (rows, n))]
         mx.eval(arrays)

@@ -64,7 +64,7 @@ def main() -> None:
     )
     size = liquid.config.sizes[0]
     ids = liquid.prompts.draw(PROMPT, size)
-    choice = fastest(lambda w: liquid.language.draw(ids, draw, size, total, w))
+    choice = fastest(lambda w: liquid.engine.draw(ids, draw, size, total, w))
     print(f"\nauto takes {choice}")
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from liquid_mlx.files import write_whole
+from liquid_mlx.files import atomic_write
 
 CELL = 256  # pixels, the longer side of a picture on the sheet
 _GAP, _LABEL = 8, 18
@@ -34,4 +34,4 @@ def contact_sheet(path: Path, pictures: Sequence[tuple[Path, int]]) -> None:
         pen.text((x, y + CELL + 2), str(seed), fill="black")
     file_bytes = io.BytesIO()
     sheet.save(file_bytes, "PNG")
-    write_whole(path, file_bytes.getvalue())
+    atomic_write(path, file_bytes.getvalue())

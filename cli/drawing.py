@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.files import write_whole
+from liquid_mlx.files import atomic_write
 
 from .outputs import check_free
 from .preview import Preview
@@ -32,7 +32,7 @@ class Draw:
 
 
 @dataclass(frozen=True)
-class How:
+class OutputOptions:
     """What is done with every picture, beside drawing it."""
 
     settings: dict[str, Any]
@@ -45,7 +45,7 @@ class How:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SavedImage:
     """A picture that was written, and how long its call took."""
 
     path: Path
@@ -62,7 +62,9 @@ class Drawn:
         }
 
 
-def draw(liquid: Liquid, task: Draw, how: How, status: Status, title: str) -> list[Drawn]:
+def draw(
+    liquid: Liquid, task: Draw, how: OutputOptions, status: Status, title: str
+) -> list[SavedImage]:
     """Draw and write the pictures of one task.
 
     Ctrl-C leaves at once; with ``keep_partial`` the finished rows are written first, under names
@@ -89,10 +91,10 @@ def draw(liquid: Liquid, task: Draw, how: How, status: Status, title: str) -> li
     for path, picture in zip(task.paths, pictures, strict=True):
         check_free([path], how.overwrite)
         save(picture, path, how)
-    return [Drawn(p, i, seconds, speed) for p, i in zip(task.paths, pictures, strict=True)]
+    return [SavedImage(p, i, seconds, speed) for p, i in zip(task.paths, pictures, strict=True)]
 
 
-def _watched(liquid: Liquid, task: Draw, how: How, status: Status) -> Iterator[ImageStep]:
+def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iterator[ImageStep]:
     """The model's steps; at the end of a row the picture so far is shown and stored, if asked."""
     size = liquid.config.size(how.settings.get("width"), how.settings.get("height"))
     columns = liquid.config.grid(size)[1]
@@ -117,13 +119,13 @@ def _watched(liquid: Liquid, task: Draw, how: How, status: Status) -> Iterator[I
         yield step
 
 
-def save(picture: GeneratedImage, path: Path, how: How) -> None:
+def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
     """Write a picture, and its settings beside it if asked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, metadata=how.metadata)
     if how.sidecar:
         text = json.dumps(picture.settings.to_dict(), indent=2, ensure_ascii=False)
-        write_whole(sidecar(path), text + "\n")
+        atomic_write(sidecar(path), text + "\n")
 
 
 def sidecar(path: Path) -> Path:
@@ -131,7 +133,7 @@ def sidecar(path: Path) -> Path:
     return path.with_suffix(".metadata.json")
 
 
-def summary(drawn: Drawn, codes: int) -> str:
+def summary(drawn: SavedImage, codes: int) -> str:
     """One line about a picture."""
     settings = drawn.picture.settings
     return (

@@ -20,10 +20,10 @@ from .read.locate import find_source
 from .report import plan_to_dict
 from .verify import Verification, bytes_to_verify, verify
 from .write.atomic import (
+    atomic_folder,
     check_target,
     check_unchanged,
     stamps,
-    whole_or_nothing,
 )
 from .write.folder import write_folder
 from .write.model_card import write_card
@@ -176,7 +176,7 @@ def convert(
         on_plan(todo)
     start = time.monotonic()
     before = stamps(todo)
-    with whole_or_nothing(target) as partial:
+    with atomic_folder(target) as partial:
         more = bytes_to_verify(todo) if verify_result else 0
         clock = Clock(todo.source_bytes + more, on_progress)
         logits = write_folder(todo, partial, clock, compare=verify_result)

@@ -10,7 +10,7 @@ from typing import Any
 from liquid_mlx.errors import CheckpointError
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
+def atomic_write(path: Path, data: bytes | str) -> None:
     """Write a file beside its name and rename it: whole or not at all. Folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")

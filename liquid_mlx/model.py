@@ -16,7 +16,7 @@ from liquid_mlx import images
 from liquid_mlx._version import __version__
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, SettingsError
-from liquid_mlx.generation.engine import Language
+from liquid_mlx.generation.engine import Engine
 from liquid_mlx.generation.image import Draw
 from liquid_mlx.generation.jacobi import Window, check_window
 from liquid_mlx.generation.sampling import check_settings
@@ -83,16 +83,16 @@ class Liquid:
         self._dtype = backbone.dtype
         self.vqgan = vqgan
         self._reload = reload
-        self._held: Language | None = Language(backbone, config, prompts)
+        self._held: Engine | None = Engine(backbone, config, prompts)
         turn = config.special.get("end_of_turn")
         self._stop = {*config.eos_ids, *([] if turn is None else [turn])}
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
-    def language(self) -> Language:
+    def engine(self) -> Engine:
         """The language model, read again if ``low_ram`` has freed it."""
         if self._held is None and self._reload is not None:
-            self._held = Language(self._reload(), self.config, self.prompts)
+            self._held = Engine(self._reload(), self.config, self.prompts)
         assert self._held is not None
         return self._held
 
@@ -182,7 +182,7 @@ class Liquid:
             for seed in draw.seeds
         ]
         with limits():
-            for step in self.language.draw(ids, draw, size, rows * columns, window):
+            for step in self.engine.draw(ids, draw, size, rows * columns, window):
                 if step.position < step.total:
                     yield ImageStep(step, columns, settings, self.decode)
         self._free()
@@ -190,7 +190,7 @@ class Liquid:
 
     def _check_memory(self, rows: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""
-        model = {"weights": weight_bytes(self.language.backbone, self._dtype)}
+        model = {"weights": weight_bytes(self.engine.backbone, self._dtype)}
         keys = {"keys and values": kv_bytes(self.config.backbone, rows, length, self._dtype)}
         pixels = {"image tokenizer": weight_bytes(self.vqgan, mx.float32)}
         decoding = {"decoding": decoder_bytes(self.config.vqgan, size.width, size.height)}
@@ -269,15 +269,15 @@ class Liquid:
         prompts = [self.prompts.question(codes, question) for question in questions]
         shared, rests = prompts[0][0], [rest for _, rest in prompts]
         sampling = _sampling(**settings)
-        rooms = [self._room(len(shared) + len(rest), max_tokens) for rest in rests]
+        budgets = [self._max_new_tokens(len(shared) + len(rest), max_tokens) for rest in rests]
         seeds = _seeds(seed, len(rests))
-        longest = len(shared) + max(map(len, rests)) + max(rooms)
+        longest = len(shared) + max(map(len, rests)) + max(budgets)
         texts = [""] * len(rests)
-        for batch in batches(rests, rooms, self._rows(longest)):
-            steps = self.language.write(
+        for batch in batches(rests, budgets, self._rows(longest)):
+            steps = self.engine.write(
                 shared,
                 [rests[i] for i in batch],
-                rooms[batch[0]],
+                budgets[batch[0]],
                 seeds=[seeds[i] for i in batch],
                 stop=self._stop,
                 **sampling,
@@ -291,7 +291,7 @@ class Liquid:
 
     def _rows(self, length: int) -> int:
         """How many sequences of ``length`` tokens are answered at once."""
-        used = weight_bytes(self.language.backbone, self._dtype)
+        used = weight_bytes(self.engine.backbone, self._dtype)
         used += weight_bytes(self.vqgan, mx.float32)
         return fitting(used, kv_bytes(self.config.backbone, 1, length, self._dtype), BATCH)
 
@@ -334,17 +334,17 @@ class Liquid:
         """The picture and the question are read once for all answers."""
         replies = [self.prompts.reply(answer) for answer in answers]
         shared, rest = self.prompts.question(self.encode(picture, exif=exif), question)
-        room = max(len(reply) for reply in replies)
-        self._check_length(len(shared) + len(rest) + room)
-        language = self.language
-        prefix = language.reader.read(shared, rest, room)
+        max_new_tokens = max(len(reply) for reply in replies)
+        self._check_length(len(shared) + len(rest) + max_new_tokens)
+        engine = self.engine
+        prefix = engine.prompt_cache.read(shared, rest, max_new_tokens)
         try:
             return [
-                score_ids(language.backbone, language.text_head, prefix, reply, self._stop)
+                score_ids(engine.backbone, engine.text_head, prefix, reply, self._stop)
                 for reply in replies
             ]
         finally:
-            language.reader.keep(shared + rest, prefix.cache)
+            engine.prompt_cache.keep(shared + rest, prefix.cache)
 
     def caption(self, picture: ImageSource, **settings: Any) -> str:
         """Describe a picture; takes the arguments of ``stream_caption``."""
@@ -387,11 +387,11 @@ class Liquid:
         **settings: Any,
     ) -> Iterator[TextStep]:
         sampling = _sampling(**settings)
-        room = self._room(len(shared) + len(rest), max_tokens)
+        max_new_tokens = self._max_new_tokens(len(shared) + len(rest), max_tokens)
         seeds = _seeds(seed, 1)
         complete = self.prompts.decoder()
-        written = self.language.write(
-            shared, [rest], room, seeds=seeds, stop=self._stop, **sampling
+        written = self.engine.write(
+            shared, [rest], max_new_tokens, seeds=seeds, stop=self._stop, **sampling
         )
         return (
             TextStep(complete(token), token, position)
@@ -399,7 +399,7 @@ class Liquid:
             if token is not None
         )
 
-    def _room(self, length: int, max_tokens: int) -> int:
+    def _max_new_tokens(self, length: int, max_tokens: int) -> int:
         """How many tokens of an answer fit behind a prompt of ``length`` tokens."""
         if max_tokens < 1:
             raise SettingsError(f"max_tokens is {max_tokens}: use 1 or more.")
@@ -412,7 +412,7 @@ class Liquid:
         if not ids or min(ids) < 0 or max(ids) >= self.config.backbone.vocab_size:
             raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
         self._check_length(len(ids))
-        backbone = self.language.backbone
+        backbone = self.engine.backbone
         cache = KVCache.empty(self.config.backbone, 1, len(ids), self._dtype)
         return backbone.head()(backbone(mx.array([ids]), cache)[0])
 

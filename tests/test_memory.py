@@ -81,7 +81,7 @@ def test_a_model_too_large_is_refused_before_its_weights_are_read(converted, mon
 
 def test_too_many_pictures_are_refused_before_the_first_step(converted, monkeypatch):
     liquid = load(converted("gemma_tiny"), dtype="float32")
-    used = weight_bytes(liquid.language.backbone, mx.float32)
+    used = weight_bytes(liquid.engine.backbone, mx.float32)
     used += weight_bytes(liquid.vqgan, mx.float32)
     size = liquid.config.sizes[0]
     used += decoder_bytes(liquid.config.vqgan, size.width, size.height)
@@ -96,7 +96,7 @@ def test_low_ram_frees_the_language_model_and_draws_the_same_picture(converted):
     expected = load(folder, dtype="float32").generate_image("a red circle", seed=2)[0]
     gc.collect()
     liquid = load(folder, dtype="float32", low_ram=True)
-    weights = weight_bytes(liquid.language.backbone, mx.float32)
+    weights = weight_bytes(liquid.engine.backbone, mx.float32)
     before = mx.get_active_memory()
     *_, last = liquid.stream_image("a red circle", seed=2)
     gc.collect()
@@ -112,7 +112,7 @@ def test_low_ram_needs_less_at_once(converted, monkeypatch):
     pixels = weight_bytes(whole.vqgan, mx.float32)
     size = whole.config.sizes[0]
     decoding = decoder_bytes(whole.config.vqgan, size.width, size.height)
-    language = weight_bytes(whole.language.backbone, mx.float32)
+    language = weight_bytes(whole.engine.backbone, mx.float32)
     drawing = language + kv_bytes(whole.config.backbone, 2, 100, mx.float32)
     monkeypatch.setattr(memory, "available", lambda: pixels + max(decoding, drawing))
     low.stream_image("a red circle")

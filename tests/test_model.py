@@ -216,11 +216,11 @@ def test_as_many_questions_are_answered_at_once_as_memory_allows(liquid, monkeyp
     shared, rest = liquid.prompts.question(liquid.encode(PHOTO), MANY[2])
     length = len(shared) + len(rest) + 10
     row = memory.kv_bytes(liquid.config.backbone, 1, length, mx.float32)
-    used = memory.weight_bytes(liquid.language.backbone, mx.float32)
+    used = memory.weight_bytes(liquid.engine.backbone, mx.float32)
     used += memory.weight_bytes(liquid.vqgan, mx.float32)
-    rows, write = [], type(liquid.language).write
+    rows, write = [], type(liquid.engine).write
     monkeypatch.setattr(
-        type(liquid.language),
+        type(liquid.engine),
         "write",
         lambda self, shared, rests, *a, **k: (
             rows.append(len(rests)) or write(self, shared, rests, *a, **k)

@@ -29,10 +29,10 @@ BRIEF = 60.0  # seconds: a picture that takes less is drawn, one that takes long
 
 def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Everything that ``report`` shows; seconds, bytes and rates as plain numbers."""
-    config, language = liquid.config, liquid.language
+    config, engine = liquid.config, liquid.engine
     rows, columns = config.grid(config.sizes[0])
     total = rows * columns
-    backbone, dtype = language.backbone, language.backbone.dtype
+    backbone, dtype = engine.backbone, engine.backbone.dtype
     mx.reset_peak_memory()
     say("memory bandwidth")
     bandwidth = copy_bandwidth()
@@ -139,15 +139,15 @@ def copy_bandwidth() -> float:
 
 def step_seconds(liquid: Liquid, rows: int, total: int) -> float:
     """A step of the backbone and the image head in the middle of a picture."""
-    language = liquid.language
-    backbone = language.backbone
+    engine = liquid.engine
+    backbone = engine.backbone
     cache = KVCache.empty(liquid.config.backbone, rows, total // 2 + 1, backbone.dtype)
     mx.eval(cache.keys, cache.values)
     ids = mx.zeros((rows, 1), mx.int32)
 
     def step() -> None:
         cache.offset = total // 2
-        mx.eval(language.image_head(backbone(ids, cache)[:, -1]))
+        mx.eval(engine.image_head(backbone(ids, cache)[:, -1]))
 
     return _median(step, 10)
 
@@ -165,16 +165,16 @@ def sampler_seconds(liquid: Liquid) -> float:
 
 def text_seconds(liquid: Liquid, prompt: int) -> tuple[float, float]:
     """Reading a prompt, and writing ``ANSWER`` tokens behind it."""
-    language = liquid.language
+    engine = liquid.engine
     ids: Sequence[int] = [1] * prompt
 
     def read() -> None:
-        prefill(language.backbone, ids)
+        prefill(engine.backbone, ids)
 
     def write() -> None:
-        prefix = prefill(language.backbone, ids)
+        prefix = prefill(engine.backbone, ids)
         for _ in generate_ids(
-            language.backbone, language.text_head, prefix, max_tokens=ANSWER, stop=()
+            engine.backbone, engine.text_head, prefix, max_tokens=ANSWER, stop=()
         ):
             pass
 

@@ -40,7 +40,7 @@ def caption(
     """Describe pictures."""
     from liquid_mlx import load
     from liquid_mlx.errors import ImageError, LiquidError
-    from liquid_mlx.files import write_whole
+    from liquid_mlx.files import atomic_write
 
     from ..inputs import expand
     from ..printer import Results, form
@@ -86,7 +86,7 @@ def caption(
                 continue
             status.clear()
             if txt and source.path:
-                write_whole(source.path.expanduser().with_suffix(".txt"), text + "\n")
+                atomic_write(source.path.expanduser().with_suffix(".txt"), text + "\n")
             results.add({"picture": source.name, "caption": text})
         results.end()
         if verbose:

@@ -159,7 +159,7 @@ class Conversation:
 
         from liquid_mlx.errors import PromptError
 
-        from ..drawing import Draw, How, draw, summary
+        from ..drawing import Draw, OutputOptions, draw, summary
         from ..outputs import DEFAULT_NAME, picture_paths
 
         if not prompt:
@@ -168,7 +168,7 @@ class Conversation:
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
         task = Draw(prompt, seed, picture_paths(DEFAULT_NAME, [(prompt, seed)]))
-        how = How(settings={}, preview=True, overwrite=True)
+        how = OutputOptions(settings={}, preview=True, overwrite=True)
         (drawn,) = draw(self._liquid, task, how, self._status, prompt)
         self._status.say(summary(drawn, drawn.picture.codes.size))
         if not (self._status.live and sys.stdout.isatty()):
@@ -176,7 +176,7 @@ class Conversation:
 
     def _save(self, name: str) -> None:
         from liquid_mlx.errors import PromptError
-        from liquid_mlx.files import write_whole
+        from liquid_mlx.files import atomic_write
 
         from ..outputs import check_free
 
@@ -189,7 +189,7 @@ class Conversation:
             for i, message in enumerate(self._messages)
         ]
         text = json.dumps({"messages": messages}, indent=2, ensure_ascii=False)
-        write_whole(path, text + "\n")
+        atomic_write(path, text + "\n")
         self._status.say(f"{path}  {len(messages)} messages")
 
     def _reset(self, rest: str) -> None:

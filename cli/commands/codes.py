@@ -64,7 +64,7 @@ def encode(
 
     from liquid_mlx import load
     from liquid_mlx.errors import LiquidError
-    from liquid_mlx.files import write_whole
+    from liquid_mlx.files import atomic_write
 
     from .. import training_data
     from ..inputs import expand
@@ -100,7 +100,7 @@ def encode(
                     failed += 1
                     status.warn(about(source.name, error))
                     continue
-                write_whole(path, code_file(codes, path.suffix))
+                atomic_write(path, code_file(codes, path.suffix))
                 status.clear()
                 text = f"{path}\t{row['psnr']:.2f}" if psnr else str(path)
                 print(json.dumps(row, ensure_ascii=False) if as_json else text, flush=True)

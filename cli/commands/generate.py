@@ -137,7 +137,7 @@ def generate(
     from liquid_mlx.errors import LiquidError
 
     from ..contact_sheet import contact_sheet as write_sheet
-    from ..drawing import Draw, How, draw, sidecar, summary
+    from ..drawing import Draw, OutputOptions, draw, sidecar, summary
     from ..outputs import check_free, picture_paths
     from ..terminal import Status
 
@@ -146,7 +146,7 @@ def generate(
     also = [sidecar(path) for path in paths] if metadata else []
     check_free([*paths, *also, *([contact_sheet] if contact_sheet else [])], overwrite)
     tasks = [Draw(*wanted[i], paths=paths[i : i + count]) for i in range(0, len(wanted), count)]
-    how = How(
+    how = OutputOptions(
         settings={name: value for name, value in settings.items() if value is not None},
         metadata=not no_metadata,
         sidecar=metadata,

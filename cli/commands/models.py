@@ -16,7 +16,7 @@ ROOM = 1.2  # times its weights is what a model needs to draw one picture
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelInfo:
     """A converted model: its name for ``--model``, where it is from, and its weights."""
 
     name: str
@@ -80,7 +80,7 @@ def models(
         typer.echo("No model here: `liquid convert` makes one.", err=True)
 
 
-def find(folders: list[Path]) -> Iterator[Found]:
+def find(folders: list[Path]) -> Iterator[ModelInfo]:
     """The bundled model, those in the Hugging Face cache, and those in and below folders."""
     from liquid_mlx.hub import DEMO, resolve
 
@@ -108,7 +108,7 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
 
 
-def _read(name: str, kind: str, folder: Path) -> Iterator[Found]:
+def _read(name: str, kind: str, folder: Path) -> Iterator[ModelInfo]:
     """The model of a folder, if it is a converted one."""
     from liquid_mlx.config import LiquidConfig
     from liquid_mlx.errors import LiquidError
@@ -117,7 +117,7 @@ def _read(name: str, kind: str, folder: Path) -> Iterator[Found]:
         config = LiquidConfig.read(folder)
     except LiquidError:
         return
-    yield Found(
+    yield ModelInfo(
         name=name,
         kind=kind,
         folder=folder,
@@ -149,7 +149,7 @@ def memory() -> int:
     return available()
 
 
-def _delete(name: str, found: list[Found], yes: bool) -> None:
+def _delete(name: str, found: list[ModelInfo], yes: bool) -> None:
     from liquid_mlx.errors import HubError
     from liquid_mlx.hub import DEMO
 

@@ -59,7 +59,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder to fill that becomes ``target`` if all goes well, and else disappears.
 
     It is a hidden neighbour of ``target``. One that a killed run has left is emptied first; one

@@ -10,13 +10,13 @@ from liquid_mlx.generation.autotune import chosen
 from liquid_mlx.generation.image import CodesStep, Draw
 from liquid_mlx.generation.jacobi import Window, draw_windows
 from liquid_mlx.generation.prefill import Prefix, prefill
-from liquid_mlx.generation.prompt_cache import Reader
+from liquid_mlx.generation.prompt_cache import PromptCache
 from liquid_mlx.generation.text import generate_ids
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.prompts import Prompts
 
 
-class Language:
+class Engine:
     """A backbone, its two heads, and the prefixes that prompts share."""
 
     def __init__(self, backbone: Backbone, config: LiquidConfig, prompts: Prompts):
@@ -24,7 +24,7 @@ class Language:
         self.backbone = backbone
         self.image_head = backbone.head(codes, codes + config.vqgan.n_embed)
         self.text_head = backbone.head(0, codes)
-        self.reader = Reader(backbone)
+        self.prompt_cache = PromptCache(backbone)
         self._config = config
         self._prompts = prompts
         self._unconditional: dict[Size, Prefix] = {}
@@ -47,23 +47,23 @@ class Language:
         yield from start(chosen(window, key, start))
 
     def write(
-        self, shared: list[int], rests: Sequence[list[int]], room: int, **settings: Any
+        self, shared: list[int], rests: Sequence[list[int]], max_new_tokens: int, **settings: Any
     ) -> Iterator[list[int | None]]:
         """The next ids behind ``shared + rest``, for every rest at once; see ``generate_ids``."""
         if len(rests) > 1:
-            prefix = self.reader.read_together(shared, rests, room)
+            prefix = self.prompt_cache.read_together(shared, rests, max_new_tokens)
         else:
-            prefix = self.reader.read(shared, rests[0], room)
+            prefix = self.prompt_cache.read(shared, rests[0], max_new_tokens)
         written: list[int] = []
         try:
             for ids in generate_ids(
-                self.backbone, self.text_head, prefix, max_tokens=room, **settings
+                self.backbone, self.text_head, prefix, max_tokens=max_new_tokens, **settings
             ):
                 written += [token for token in ids if token is not None]
                 yield ids
         finally:
             if len(rests) == 1:
-                self.reader.keep(shared + rests[0] + written, prefix.cache)
+                self.prompt_cache.keep(shared + rests[0] + written, prefix.cache)
 
     def _unconditional_prefix(self, size: Size) -> Prefix:
         """Prefilled once for each size: every prompt shares it."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from liquid_mlx import kernels
 from liquid_mlx.generation.prefill import Prefix
-from liquid_mlx.generation.sampling import fold, noise
+from liquid_mlx.generation.sampling import fold_in, noise
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 
@@ -99,7 +99,7 @@ class Noise:
 
     def __init__(self, draw: Draw, total: int):
         places = mx.arange(total)
-        self._keys = mx.stack([fold(mx.random.key(seed), places) for seed in draw.seeds])
+        self._keys = mx.stack([fold_in(mx.random.key(seed), places) for seed in draw.seeds])
         self._needed = draw.temperature > 0
         self._start, self._block = 0, mx.zeros((len(draw.seeds), 0, 0))
 

@@ -12,7 +12,7 @@ from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 
 
-class Reader:
+class PromptCache:
     """Prefills prompts, and keeps the last one so that what follows it need not read it again.
 
     A question's picture is kept whole or not at all, which makes an answer the same whether the
@@ -24,18 +24,20 @@ class Reader:
         self._lock = threading.Lock()
         self._kept: tuple[list[int], KVCache] | None = None
 
-    def read(self, shared: list[int], rest: list[int], room: int) -> Prefix:
-        """Prefill ``shared + rest``, with space for ``room`` more; the cache is the caller's."""
+    def read(self, shared: list[int], rest: list[int], max_new_tokens: int) -> Prefix:
+        """Prefill ``shared + rest``, with space for the answer; the cache is the caller's."""
         ids = shared + rest
-        cache = self._known(shared, ids, len(ids) + room)
-        cache.reserve(len(ids) + room)
+        cache = self._known(shared, ids, len(ids) + max_new_tokens)
+        cache.reserve(len(ids) + max_new_tokens)
         return prefill(self._backbone, ids[cache.offset :], cache)
 
-    def read_together(self, shared: list[int], rests: Sequence[list[int]], room: int) -> Prefix:
+    def read_together(
+        self, shared: list[int], rests: Sequence[list[int]], max_new_tokens: int
+    ) -> Prefix:
         """Prefill every rest behind a copy of ``shared``, which stays kept; a row for each."""
         one = self._known(shared, shared + rests[0], len(shared))
         longest = max(map(len, rests))
-        cache = KVCache.joined([one], len(rests), len(shared) + longest + room)
+        cache = KVCache.joined([one], len(rests), len(shared) + longest + max_new_tokens)
         self.keep(shared, one)
         padding = [longest - len(rest) for rest in rests]
         ids = mx.array([[*rest, *[0] * empty] for rest, empty in zip(rests, padding, strict=True)])

@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.kernels import filter_logits, sample_codes
-from liquid_mlx.kernels.sampler import guide
+from liquid_mlx.kernels.sampler import apply_guidance
 
 SMALLEST = 2.0**-33  # half a step of the generator: stands for its 0
 
@@ -28,7 +28,7 @@ def distribution(
     any id above -inf has all of its mass on id 0. Settings out of range raise SettingsError.
     """
     check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
-    z = guide(logits, None, 1.0)
+    z = apply_guidance(logits, None, 1.0)
     first = mx.arange(z.shape[-1]) == mx.argmax(z, axis=-1, keepdims=True)
     if temperature == 0:
         return first.astype(mx.float32)
@@ -51,7 +51,7 @@ def sample(
 
     Args:
         logits: float32, bfloat16 or float16.
-        key: [2] for all rows, or [B, 2], one per row (`fold` makes them). A row drawn with its own
+        key: [2] for all rows, or [B, 2], one per row (see `fold_in`). A row drawn with its own
             key comes out the same alone as among others.
         unconditional: the other logits of guidance, used if `guidance` is above 1.
         temperature, top_k, top_p: see `distribution`.
@@ -80,7 +80,7 @@ def noise(key: mx.array, shape: tuple[int, ...]) -> mx.array:
     return mx.maximum(mx.vmap(lambda k: mx.random.uniform(shape=row, key=k))(key), SMALLEST)
 
 
-def fold(key: mx.array, number: int | mx.array) -> mx.array:
+def fold_in(key: mx.array, number: int | mx.array) -> mx.array:
     """A new key from a key and a number, such as a position: uint32 [..., 2] from [..., 2].
 
     The same pair always gives the same key; different numbers give different keys. `number` may be

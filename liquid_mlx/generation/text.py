@@ -10,16 +10,16 @@ import numpy as np
 
 from liquid_mlx.generation.image import Head
 from liquid_mlx.generation.prefill import Prefix
-from liquid_mlx.generation.sampling import fold, sample
+from liquid_mlx.generation.sampling import fold_in, sample
 from liquid_mlx.nn.backbone import Backbone
 
 BATCH = 16  # prompts read together: more hardly gain, and each costs keys and values
 
 
-def batches(rests: Sequence[list[int]], rooms: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Which prompts to read together: indices of up to ``most``, alike in length and in room."""
+def batches(rests: Sequence[list[int]], budgets: Sequence[int], most: int) -> Iterator[list[int]]:
+    """Which prompts to read together: up to ``most`` indices, alike in length and budget."""
     order = sorted(range(len(rests)), key=lambda i: len(rests[i]))
-    for _, group in groupby(order, key=rooms.__getitem__):
+    for _, group in groupby(order, key=budgets.__getitem__):
         alike = list(group)
         for start in range(0, len(alike), most):
             yield alike[start : start + most]
@@ -42,7 +42,7 @@ def generate_ids(
     A row that has come to an id of ``stop`` yields None from there; the end is when all have. The
     next step is under way before ids are looked at.
     """
-    keys = mx.stack([fold(mx.random.key(seed), mx.arange(max_tokens)) for seed in seeds], axis=1)
+    keys = mx.stack([fold_in(mx.random.key(seed), mx.arange(max_tokens)) for seed in seeds], axis=1)
 
     def draw(hidden: mx.array, position: int) -> mx.array:
         return sample(

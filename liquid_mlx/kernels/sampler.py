@@ -52,14 +52,16 @@ def sample_codes(
     if best_backend(backend) == "metal":
         settings = _settings(guidance, temperature, top_k, top_p)
         return _draw_metal(conditional, unconditional, noise, settings)
-    z = guide(conditional, unconditional, guidance)
+    z = apply_guidance(conditional, unconditional, guidance)
     if temperature == 0:
         return mx.argmax(z, axis=-1)
     z = filter_logits(z, temperature=temperature, top_k=top_k, top_p=top_p)
     return mx.argmax(z - mx.log(-mx.log(noise)), axis=-1)
 
 
-def guide(conditional: mx.array, unconditional: mx.array | None, guidance: float) -> mx.array:
+def apply_guidance(
+    conditional: mx.array, unconditional: mx.array | None, guidance: float
+) -> mx.array:
     """Guided logits in float32, at most `LARGEST`, NaN replaced by -inf."""
     z = conditional.astype(mx.float32)
     if unconditional is not None:
@@ -71,7 +73,7 @@ def guide(conditional: mx.array, unconditional: mx.array | None, guidance: float
 def filter_logits(z: mx.array, *, temperature: float, top_k: int, top_p: float) -> mx.array:
     """Divide by the temperature (not 0) and set to -inf what top-k and top-p leave out.
 
-    `z` is float32 [B, n] as from `guide`; the softmax of the result is what a draw follows.
+    `z` is float32 [B, n] as from `apply_guidance`; a draw follows the softmax of the result.
     """
     z = mx.minimum(z / max(temperature, COLDEST), LARGEST)
     largest = None  # the values that may be kept, in ascending order

@@ -17,7 +17,7 @@ from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.linear import Embedding, Linear
 from liquid_mlx.nn.ops import (
     Rope,
-    Turn,
+    Rotate,
     attention,
     attention_mask,
     compiled,
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         self._softcap = config.attn_logit_softcapping
 
     def __call__(
-        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, turn: Turn
+        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, rotate: Rotate
     ) -> mx.array:
         """x [B T, hidden] of B rows with T tokens each, row by row."""
         rows = cache.rows
@@ -92,11 +92,11 @@ class Attention(nn.Module):
 
         if "qkv_proj" in self:
             joined = heads(self.qkv_proj(x))
-            turning, values = mx.split(joined, [self._heads + self._kv_heads], axis=1)
-            queries, keys = mx.split(turn(turning), [self._heads], axis=1)
+            rotating, values = mx.split(joined, [self._heads + self._kv_heads], axis=1)
+            queries, keys = mx.split(rotate(rotating), [self._heads], axis=1)
         else:
             queries, keys, values = (heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
-            queries, keys = turn(queries), turn(keys)
+            queries, keys = rotate(queries), rotate(keys)
         keys, values = cache.update(self._layer, keys, values)
         mixed = attention(queries, keys, values, scale=self._scale, mask=mask, cap=self._softcap)
         if length > 1:
@@ -142,9 +142,9 @@ class Block(nn.Module):
         self._sandwich = config.model_type == "gemma2"
 
     def __call__(
-        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, turn: Turn
+        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, rotate: Rotate
     ) -> mx.array:
-        mixed = self.self_attn(self.input_layernorm(x), cache, mask, turn)
+        mixed = self.self_attn(self.input_layernorm(x), cache, mask, rotate)
         if self._sandwich:
             x = x + self.post_attention_layernorm(mixed)
             return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
@@ -195,9 +195,9 @@ class Backbone(nn.Module):
             )
             for window in set(self._windows)
         }
-        turn = self._rope.at(cache.positions(), length)
+        rotate = self._rope.at(cache.positions(), length)
         for layer, window in zip(self.model.layers, self._windows, strict=True):
-            x = layer(x, cache, masks[window], turn)
+            x = layer(x, cache, masks[window], rotate)
             if not on_gpu():
                 mx.async_eval(x)  # computed while the next layer is built, which takes as long
         cache.offset += length
@@ -229,7 +229,7 @@ class Backbone(nn.Module):
             _join(block.mlp, "gate_up_proj", ("gate_proj", "up_proj"))
             for module in block.modules():
                 if isinstance(module, Linear):
-                    module.lay_out()
+                    module.pretranspose()
             mx.eval(block.parameters())  # layer by layer: both forms are never whole in memory
         mx.eval(self.parameters())
 

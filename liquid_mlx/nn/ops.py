@@ -16,7 +16,7 @@ import mlx.core as mx
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
 
-Turn = Callable[[mx.array], mx.array]  # rotates queries or keys [B, H, T, D] by their positions
+Rotate = Callable[[mx.array], mx.array]  # rotates queries or keys [B, H, T, D] by their positions
 
 
 @cache
@@ -101,14 +101,14 @@ def attention(
     rows, heads, length, width = queries.shape
     groups, stop = keys.shape[1], keys.shape[2]
     # Heads that share keys are rows of one product.
-    grouped, turned = queries.reshape(rows, groups, -1, width), keys.swapaxes(-1, -2)
+    grouped, transposed = queries.reshape(rows, groups, -1, width), keys.swapaxes(-1, -2)
     if length > 1:
         mask = mx.broadcast_to(mask, (rows, heads, length, stop))
         mask = mask.reshape(rows, groups, -1, stop)
     if cap is None:
-        scores = mx.addmm(mask, grouped, turned, alpha=scale)
+        scores = mx.addmm(mask, grouped, transposed, alpha=scale)
     else:
-        scores = compiled(softcap)(grouped @ turned * scale, mx.array(cap, keys.dtype)) + mask
+        scores = compiled(softcap)(grouped @ transposed * scale, mx.array(cap, keys.dtype)) + mask
     weights = mx.softmax(scores, axis=-1, precise=True)
     return (weights @ values).reshape(queries.shape)
 
@@ -117,51 +117,51 @@ class Rope:
     """Rotary positions, half-split (Su et al., arXiv 2104.09864), for all layers of a step."""
 
     def __init__(self, config: BackboneConfig):
-        self._waves = rope_waves(config)
-        mx.eval(self._waves)
+        self._freqs = rope_freqs(config)
+        mx.eval(self._freqs)
 
-    def at(self, start: int | mx.array, length: int) -> Turn:
+    def at(self, start: int | mx.array, length: int) -> Rotate:
         """For ``length`` tokens from position ``start``: one for all rows, or one per row [B]."""
         if on_gpu():
             return partial(
                 mx.fast.rope,
-                dims=2 * self._waves.size,
+                dims=2 * self._freqs.size,
                 traditional=False,
                 base=None,
                 scale=1.0,
-                freqs=self._waves,
+                freqs=self._freqs,
                 offset=start,
             )
         # The CPU would compute sines and cosines anew in every layer.
         first = start[:, None, None, None] if isinstance(start, mx.array) else start
-        angles = (first + mx.arange(length)[:, None]) / self._waves
+        angles = (first + mx.arange(length)[:, None]) / self._freqs
         cos, sin = mx.cos(angles), mx.sin(angles)
         same, other = mx.concatenate([cos, cos], -1), mx.concatenate([-sin, sin], -1)
 
-        def turn(x: mx.array) -> mx.array:
+        def rotate(x: mx.array) -> mx.array:
             low, high = mx.split(x, 2, axis=-1)
             return (x * same + mx.concatenate([high, low], -1) * other).astype(x.dtype)
 
-        return turn
+        return rotate
 
 
-def rope_waves(config: BackboneConfig) -> mx.array:
-    """Tokens per radian of each rotating pair: float32 [head_dim / 2]."""
+def rope_freqs(config: BackboneConfig) -> mx.array:
+    """Tokens per radian of each pair, float32 [head_dim / 2]: 1 / `inv_freq` of transformers."""
     scaling = config.rope_scaling or {}
     exponents = mx.arange(0, config.head_dim, 2, dtype=mx.float32) / config.head_dim
-    waves = config.rope_theta**exponents
+    freqs = config.rope_theta**exponents
     if scaling.get("rope_type") == "linear":
-        return waves * scaling["factor"]
+        return freqs * scaling["factor"]
     if scaling.get("rope_type") == "llama3":
-        return _stretch_long(waves, scaling)
-    return waves
+        return _stretch_long(freqs, scaling)
+    return freqs
 
 
-def _stretch_long(waves: mx.array, scaling: Mapping[str, Any]) -> mx.array:
-    """Llama 3.1's scaling: long waves are stretched, short ones kept."""
+def _stretch_long(freqs: mx.array, scaling: Mapping[str, Any]) -> mx.array:
+    """Llama 3.1's scaling: long periods are stretched, short ones kept."""
     factor, low, high = (
         scaling[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
     )
-    turns = scaling["original_max_position_embeddings"] / (2 * math.pi * waves)
-    smooth = mx.clip((turns - low) / (high - low), 0, 1)
-    return waves / ((1 - smooth) / factor + smooth)
+    rotations = scaling["original_max_position_embeddings"] / (2 * math.pi * freqs)
+    smooth = mx.clip((rotations - low) / (high - low), 0, 1)
+    return freqs / ((1 - smooth) / factor + smooth)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from liquid_mlx.cli.outputs import check_free, picture_paths, read_lines, slug
 from liquid_mlx.errors import FileError, ImageError
-from liquid_mlx.files import write_whole
+from liquid_mlx.files import atomic_write
 
 NASTY = st.text(st.characters(codec="utf-8"), max_size=300) | st.sampled_from(
     [
@@ -80,9 +80,9 @@ def test_what_exists_is_kept(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(OSError):
-        write_whole(tmp_path / "taken", b"data")
+        atomic_write(tmp_path / "taken", b"data")
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
-    write_whole(tmp_path / "new" / "file", "é")
+    atomic_write(tmp_path / "new" / "file", "é")
     assert (tmp_path / "new" / "file").read_bytes() == "é".encode()
 
 

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquid_mlx.generation.image import AHEAD, Draw, Noise
-from liquid_mlx.generation.sampling import fold, noise
+from liquid_mlx.generation.sampling import fold_in, noise
 
 SEEDS, TOTAL, IDS = [7, 8], 2 * AHEAD + 5, 3
 EACH = np.stack(
     [
-        [np.array(noise(fold(mx.random.key(seed), place)[None], (1, IDS)))[0] for seed in SEEDS]
+        [np.array(noise(fold_in(mx.random.key(seed), place)[None], (1, IDS)))[0] for seed in SEEDS]
         for place in range(TOTAL)
     ],
     axis=1,

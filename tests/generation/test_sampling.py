@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from liquid_mlx.errors import LiquidError
-from liquid_mlx.generation.sampling import check_settings, distribution, fold, noise, sample
+from liquid_mlx.generation.sampling import check_settings, distribution, fold_in, noise, sample
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CASES = ["gemma_tiny", "gemma_untied_mqa", "gemma_bf16_bin", "gemma2_tiny", "llama_tiny"]
@@ -117,7 +117,7 @@ def test_temperature_0_takes_the_first_of_the_largest():
 
 def test_a_row_draws_the_same_alone_and_among_others():
     logits = mx.random.normal((4, 300), key=mx.random.key(5))
-    keys = fold(mx.random.key(9), mx.arange(4))
+    keys = fold_in(mx.random.key(9), mx.arange(4))
     settings = {"temperature": 1.0, "top_k": 50, "top_p": 0.9}
     together = sample(logits, keys, **settings).tolist()
     alone = [sample(logits[i : i + 1], keys[i : i + 1], **settings).item() for i in range(4)]
@@ -149,10 +149,10 @@ def test_noise_moves_0_into_the_interval(monkeypatch):
 
 def test_folded_keys_are_repeatable_and_different():
     key = mx.random.key(123)
-    keys = np.array(fold(key, mx.arange(1000)))
+    keys = np.array(fold_in(key, mx.arange(1000)))
     assert len(np.unique(keys, axis=0)) == 1000
-    assert np.array_equal(keys[7], fold(key, 7))
-    others = np.array(fold(mx.random.key(124), mx.arange(1000)))
+    assert np.array_equal(keys[7], fold_in(key, 7))
+    others = np.array(fold_in(mx.random.key(124), mx.arange(1000)))
     assert len(np.unique(np.concatenate([keys, others]), axis=0)) == 2000
     streams = np.array(noise(mx.array(keys[:50]), (50, 400)))
     correlation = np.corrcoef(streams) - np.eye(50)
@@ -161,8 +161,8 @@ def test_folded_keys_are_repeatable_and_different():
 
 def test_a_batch_of_keys_folds_as_each_alone():
     keys = mx.random.split(mx.random.key(1), 3)
-    together = fold(keys, 5)
-    assert all(mx.array_equal(together[i], fold(keys[i], 5)) for i in range(3))
+    together = fold_in(keys, 5)
+    assert all(mx.array_equal(together[i], fold_in(keys[i], 5)) for i in range(3))
 
 
 @pytest.mark.parametrize(

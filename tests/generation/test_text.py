@@ -15,70 +15,68 @@ ROOM = 12
 
 
 @pytest.fixture(scope="module", params=CASES)
-def language(request, converted):
-    return load(converted(request.param), dtype="float32").language
+def engine(request, converted):
+    return load(converted(request.param), dtype="float32").engine
 
 
 @pytest.fixture
-def prompts(language):
+def prompts(engine):
     """A picture, and questions about it of different lengths."""
     codes = np.arange(64, dtype=np.int32).reshape(8, 8) * 7
-    pairs = [language._prompts.question(codes, question) for question in QUESTIONS]
+    pairs = [engine._prompts.question(codes, question) for question in QUESTIONS]
     shared, rests = pairs[0][0], [rest for _, rest in pairs]
     assert len({len(rest) for rest in rests}) == 3
     return shared, rests
 
 
-def logits(language, prefix, tokens):
+def logits(engine, prefix, tokens):
     """Logits behind a prefix and behind each of ``tokens`` [rows, T]: [rows, 1 + T, n]."""
-    out = [language.text_head(prefix.hidden)]
+    out = [engine.text_head(prefix.hidden)]
     for column in mx.array(tokens).T:
-        hidden = language.backbone(column[:, None], prefix.cache)
-        out.append(language.text_head(hidden))
+        hidden = engine.backbone(column[:, None], prefix.cache)
+        out.append(engine.text_head(hidden))
     return np.array(mx.concatenate(out, axis=1))
 
 
-def alone(language, shared, rest, **settings):
+def alone(engine, shared, rest, **settings):
     """Ids behind one prompt, read without the batch's code."""
-    prefix = language.reader.read(shared, rest, ROOM)
-    steps = generate_ids(language.backbone, language.text_head, prefix, max_tokens=ROOM, **settings)
+    prefix = engine.prompt_cache.read(shared, rest, ROOM)
+    steps = generate_ids(engine.backbone, engine.text_head, prefix, max_tokens=ROOM, **settings)
     return [token for (token,) in steps]
 
 
-def together(language, shared, rests, **settings):
-    prefix = language.reader.read_together(shared, rests, ROOM)
-    steps = generate_ids(language.backbone, language.text_head, prefix, max_tokens=ROOM, **settings)
+def together(engine, shared, rests, **settings):
+    prefix = engine.prompt_cache.read_together(shared, rests, ROOM)
+    steps = generate_ids(engine.backbone, engine.text_head, prefix, max_tokens=ROOM, **settings)
     columns = zip(*steps, strict=True)
     return [[token for token in column if token is not None] for column in columns]
 
 
 @pytest.mark.parametrize("window", [None, 5, 20, 90])
-def test_logits_of_rows_are_those_of_prompts_read_alone(language, prompts, window, monkeypatch):
+def test_logits_of_rows_are_those_of_prompts_read_alone(engine, prompts, window, monkeypatch):
     shared, rests = prompts
     if window is not None:  # far smaller than any model's, so that it slides here
         layers = [
-            window if layer % 2 == 0 else None
-            for layer in range(len(language.backbone.model.layers))
+            window if layer % 2 == 0 else None for layer in range(len(engine.backbone.model.layers))
         ]
-        monkeypatch.setitem(language.backbone, "_windows", layers)
-    language.reader._kept = None
+        monkeypatch.setitem(engine.backbone, "_windows", layers)
+    engine.prompt_cache._kept = None
     tokens = [[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
-    got = logits(language, language.reader.read_together(shared, rests, 4), tokens)
+    got = logits(engine, engine.prompt_cache.read_together(shared, rests, 4), tokens)
     for row, rest, ids in zip(got, rests, tokens, strict=True):
-        prefix = language.reader.read(shared, rest, 4)
-        (expected,) = logits(language, prefix, [ids])
+        prefix = engine.prompt_cache.read(shared, rest, 4)
+        (expected,) = logits(engine, prefix, [ids])
         scale = np.abs(expected).max()
         np.testing.assert_allclose(row / scale, expected / scale, atol=1e-4)
-    language.reader._kept = None
+    engine.prompt_cache._kept = None
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.2])
-def test_ids_of_rows_are_those_of_prompts_answered_alone(language, prompts, temperature):
+def test_ids_of_rows_are_those_of_prompts_answered_alone(engine, prompts, temperature):
     shared, rests = prompts
     settings = {"temperature": temperature, "top_k": 50, "top_p": 0.95}
     free = [
-        alone(language, shared, rest, seeds=[i], stop=(), **settings)
-        for i, rest in enumerate(rests)
+        alone(engine, shared, rest, seeds=[i], stop=(), **settings) for i, rest in enumerate(rests)
     ]
     assert [len(ids) for ids in free] == [ROOM] * 3
     stop = {free[0][2], free[1][7]}
@@ -87,36 +85,36 @@ def test_ids_of_rows_are_those_of_prompts_answered_alone(language, prompts, temp
         end = next((at for at, token in enumerate(ids) if token in stop), ROOM)
         expected.append(ids[:end])
     assert len({len(ids) for ids in expected}) > 1
-    got = together(language, shared, rests, seeds=range(3), stop=stop, **settings)
+    got = together(engine, shared, rests, seeds=range(3), stop=stop, **settings)
     assert got == expected
 
 
-def test_a_row_does_not_depend_on_its_neighbours(language, prompts):
+def test_a_row_does_not_depend_on_its_neighbours(engine, prompts):
     shared, (one, long, other) = prompts
     settings = {"temperature": 1.0, "stop": ()}
-    first = together(language, shared, [one, long], seeds=[4, 5], **settings)[0]
-    assert together(language, shared, [other, one], seeds=[6, 4], **settings)[1] == first
-    assert together(language, shared, [one, one], seeds=[4, 4], **settings) == [first] * 2
+    first = together(engine, shared, [one, long], seeds=[4, 5], **settings)[0]
+    assert together(engine, shared, [other, one], seeds=[6, 4], **settings)[1] == first
+    assert together(engine, shared, [one, one], seeds=[4, 4], **settings) == [first] * 2
 
 
-def test_the_picture_stays_known_to_later_questions(language, prompts):
+def test_the_picture_stays_known_to_later_questions(engine, prompts):
     shared, rests = prompts
-    language.reader._kept = None
-    before = alone(language, shared, rests[1], stop=())
-    together(language, shared, rests, seeds=range(3), stop=())
-    ids, cache = language.reader._kept
+    engine.prompt_cache._kept = None
+    before = alone(engine, shared, rests[1], stop=())
+    together(engine, shared, rests, seeds=range(3), stop=())
+    ids, cache = engine.prompt_cache._kept
     assert ids == shared
     assert cache.rows == 1
-    assert alone(language, shared, rests[1], stop=()) == before
+    assert alone(engine, shared, rests[1], stop=()) == before
 
 
-def test_a_long_prompt_is_read_in_parts(language, prompts, monkeypatch):
+def test_a_long_prompt_is_read_in_parts(engine, prompts, monkeypatch):
     shared, rests = prompts
-    whole = np.array(language.reader.read_together(shared, rests, 1).hidden)
+    whole = np.array(engine.prompt_cache.read_together(shared, rests, 1).hidden)
     monkeypatch.setattr(
         "liquid_mlx.generation.prompt_cache.PREFILL", 12
     )  # 4 tokens of each of 3 rows
-    parts = np.array(language.reader.read_together(shared, rests, 1).hidden)
+    parts = np.array(engine.prompt_cache.read_together(shared, rests, 1).hidden)
     np.testing.assert_allclose(parts, whole, atol=1e-4)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.nn.ops import Rope, attention, attention_mask, gelu_tanh, rms_norm, rope_waves
+from liquid_mlx.nn.ops import Rope, attention, attention_mask, gelu_tanh, rms_norm, rope_freqs
 
 PLAIN = BackboneConfig("llama", 64, 32, 64, 1, 4, 2, 16, rope_theta=500.0)
 LLAMA3 = {
@@ -101,9 +101,9 @@ def test_half_precision_stays_half_precision():
 
 
 def test_waves_by_hand():
-    np.testing.assert_allclose(np.array(rope_waves(PLAIN))[:2], [1, 500 ** (2 / 16)], rtol=1e-5)
-    linear = np.array(rope_waves(CONFIGS["linear"]))
-    np.testing.assert_allclose(linear, 4 * np.array(rope_waves(PLAIN)), rtol=1e-6)
-    stretched = np.array(rope_waves(CONFIGS["llama3"])) / np.array(rope_waves(PLAIN))
+    np.testing.assert_allclose(np.array(rope_freqs(PLAIN))[:2], [1, 500 ** (2 / 16)], rtol=1e-5)
+    linear = np.array(rope_freqs(CONFIGS["linear"]))
+    np.testing.assert_allclose(linear, 4 * np.array(rope_freqs(PLAIN)), rtol=1e-6)
+    stretched = np.array(rope_freqs(CONFIGS["llama3"])) / np.array(rope_freqs(PLAIN))
     assert stretched[0] == pytest.approx(1)  # waves shorter than 8 tokens are kept
     assert stretched[-1] == pytest.approx(8)  # those longer than 32 stretched by the factor
