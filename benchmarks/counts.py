@@ -25,6 +25,7 @@ from liquid_mlx.generation.image import Draw, Noise, begin, sample_codes
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.memory import kv_bytes, weight_bytes
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.params import ImageParams
 
 PROMPT = 16
 VIEWS = {
@@ -88,7 +89,7 @@ def our_step(backbone, head, offset: int, total: int) -> tuple[Callable, mx.arra
         cache.offset = cache.capacity
     hidden = mx.zeros((1, 1, backbone.config.hidden_size))
     codes = head(hidden).shape[-1]
-    draw = Draw([0], 7.0, 0.99, 4096, 0.96)
+    draw = Draw([0], ImageParams())
     cache, _ = begin([Prefix(cache, hidden) for cache in caches], draw, total)
     noise = Noise(draw, total)
     cache.offset = PROMPT + total // 2

@@ -26,6 +26,7 @@ from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.memory import kv_bytes, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Embedding, Linear, Quantization
+from liquid_mlx.params import ImageParams
 
 SMALL = Model(gemma(4096, 256, 512, 2, 4, 64), 3072, 1024, 8)
 PROMPT = [2, *range(11, 25), 7]
@@ -70,7 +71,7 @@ def main() -> None:
     def ours() -> float:
         start = time.perf_counter()
         prefixes = [prefill(backbone, ids) for ids in (PROMPT, UNCONDITIONAL)]
-        draw = Draw([0], 7.0, 0.99, 4096, 0.96)
+        draw = Draw([0], ImageParams())
         *_, last = draw_codes(backbone, head, model.image_offset, prefixes, draw, total)
         np.asarray(last.codes)
         return time.perf_counter() - start

@@ -11,6 +11,7 @@ from liquid_mlx.config import BackboneConfig
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.params import ImageParams
 
 
 class Loop:
@@ -44,7 +45,9 @@ class Loop:
         top_p: float = 0.96,
     ) -> np.ndarray:
         """Codes [pictures, total]."""
-        draw = Draw(seeds, guidance, temperature, top_k, top_p)
+        draw = Draw(
+            seeds, ImageParams(guidance=guidance, temperature=temperature, top_k=top_k, top_p=top_p)
+        )
         prefixes = [prefill(self.backbone, ids) for ids in (prompt, unconditional)]
         *_, last = draw_codes(self.backbone, self.head, self.offset, prefixes, draw, total)
         return last.codes

@@ -54,14 +54,7 @@ def main() -> None:
     print("\n| rows | " + " | ".join(map(str, rows)) + " |\n|" + "---|" * (len(rows) + 1))
     print("| ms | " + " | ".join(f"{s * 1e3:.2f}" for s in costs.values()) + " |")
     print("| times 2 rows | " + " | ".join(f"{s / costs[2]:.2f}" for s in costs.values()) + " |")
-    recommended = liquid.config.recommended
-    draw = Draw(
-        [0],
-        recommended.guidance,
-        recommended.temperature,
-        recommended.top_k,
-        recommended.top_p,
-    )
+    draw = Draw([0], liquid.config.recommended)
     size = liquid.config.sizes[0]
     ids = liquid.prompts.draw(PROMPT, size)
     choice = fastest(lambda w: liquid.engine.draw(ids, draw, size, total, w))

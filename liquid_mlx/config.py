@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_json
+from liquid_mlx.params import ImageParams
 
 FORMAT_VERSION = 1
 MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
@@ -203,16 +204,6 @@ def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 @dataclass(frozen=True)
-class Recommended:
-    """Sampling settings of a model; the defaults are the reference's."""
-
-    guidance: float = 7.0
-    temperature: float = 0.99
-    top_k: int = 4096
-    top_p: float = 0.96
-
-
-@dataclass(frozen=True)
 class Size:
     """A picture's size in pixels."""
 
@@ -247,7 +238,7 @@ class LiquidConfig:
     special: Mapping[str, int]
     sizes: tuple[Size, ...]
     eos_ids: tuple[int, ...] = ()
-    recommended: Recommended = Recommended()
+    recommended: ImageParams = field(default_factory=ImageParams)
     source: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] | None = None
     dtype: str = "bfloat16"
@@ -336,10 +327,10 @@ class LiquidConfig:
         return cls.from_dict(read_json(folder / "config.json"))
 
 
-def recommended_from(values: Mapping[str, Any]) -> Recommended:
+def recommended_from(values: Mapping[str, Any]) -> ImageParams:
     """Settings from a mapping; unknown keys are ignored, missing ones take the reference's."""
-    known = {name: values[name] for name in Recommended.__dataclass_fields__ if name in values}
-    for name, value in known.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e9:
-            raise CheckpointError(f"The recommended {name} must be a number, not {value!r}.")
-    return replace(Recommended(), **known)
+    known = {name: values[name] for name in ImageParams.__dataclass_fields__ if name in values}
+    try:
+        return ImageParams(**known)
+    except SettingsError as error:
+        raise CheckpointError(f"The recommended settings of config.json: {error}") from None

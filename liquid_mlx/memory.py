@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from liquid_mlx.config import BackboneConfig, VQGANConfig
+from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.errors import LowMemoryError
 
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
@@ -64,6 +65,61 @@ def require(parts: Mapping[str, int], advice: str) -> None:
             f"This needs {need / 1e9:.1f} GB ({listed}) and this machine has {have / 1e9:.1f} GB "
             f"for it: {advice}."
         )
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Bytes that generating images takes, by use; the one rule that all predictions go by."""
+
+    weights: int
+    cache: int
+    tokenizer: int
+    decoding: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache + self.tokenizer + self.decoding
+
+    @property
+    def low_ram(self) -> int:
+        """With ``low_ram``, which frees the language model before pixels are decoded."""
+        return max(self.weights + self.cache + self.tokenizer, self.tokenizer + self.decoding)
+
+
+def drawing(
+    config: LiquidConfig,
+    weights: int,
+    tokenizer: int,
+    batch_size: int,
+    length: int,
+    size: Size,
+    dtype: mx.Dtype,
+) -> Drawing:
+    """What generating takes.
+
+    Args:
+        weights, tokenizer: bytes of the language model and of the image tokenizer in float32.
+        batch_size: sequences drawn together, the unconditional ones of guidance included.
+        length: tokens of each, prompt and image.
+        size: of the images, which are decoded one at a time.
+        dtype: of keys and values.
+    """
+    cache = kv_bytes(config.backbone, batch_size, length, dtype)
+    decoding = decoder_bytes(config.vqgan, size.width, size.height)
+    return Drawing(weights, cache, tokenizer, decoding)
+
+
+def require_drawing(need: Drawing, low_ram: bool) -> None:
+    """Raise LowMemoryError, with numbers and a way out, if it does not fit this machine."""
+    model = {"weights": need.weights, "keys and values": need.cache}
+    pixels = {"image tokenizer": need.tokenizer}
+    decoding = {"decoding": need.decoding}
+    fewer = "draw fewer images at once, or convert the model to fewer bits"
+    if not low_ram:
+        require(model | pixels | decoding, f"load it with low_ram (--low-ram), {fewer}")
+    else:
+        require(model | pixels, fewer)
+        require(pixels | decoding, "draw a smaller image")
 
 
 @contextmanager

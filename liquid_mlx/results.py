@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from liquid_mlx.generation.image import CodesStep
 from liquid_mlx.images import save_png
+from liquid_mlx.params import ImageParams
 
 
-@dataclass(frozen=True)
-class ImageSettings:
-    """All that made a picture; the same settings, machine and version make it again."""
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(ImageParams):
+    """All that made an image; the same settings, machine and version make it again."""
 
     prompt: str
     seed: int
-    guidance: float
-    temperature: float
-    top_k: int
-    top_p: float
     width: int
     height: int
     model: str
@@ -31,7 +28,8 @@ class ImageSettings:
     version: str
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """As JSON values, the prompt and its seed first."""
+        return {"prompt": self.prompt, "seed": self.seed} | asdict(self)
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,21 @@ class GeneratedImage:
     def save(self, path: str | Path, metadata: bool = True) -> None:
         """Write a PNG, whole or not at all, with the settings inside unless ``metadata=False``."""
         save_png(self.image, path, self.settings.to_dict() if metadata else None)
+
+
+@dataclass(frozen=True)
+class CodesStep:
+    """``position`` of ``total`` codes are drawn."""
+
+    position: int
+    total: int
+    tokens: Sequence[mx.array]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes so far, int32 [count, position], row by row of the grid."""
+        drawn = mx.stack(list(self.tokens[: self.position]), axis=1)
+        return np.array(drawn.astype(mx.int32))
 
 
 @dataclass(frozen=True)
@@ -88,8 +101,15 @@ class ImageStep:
 
 @dataclass(frozen=True)
 class TextStep:
-    """A piece of an answer: the text that a new token completes ("" inside a character)."""
+    """A piece of an answer: the text that a new token completes ("" inside a character).
+
+    The last step has the ``finish_reason``: "stop" if its token ends the answer (and adds no
+    text), "length" if there was no room for more; and how many tokens prompt and answer have.
+    """
 
     text: str
     token: int
     position: int
+    finish_reason: Literal["stop", "length"] | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None

@@ -11,6 +11,7 @@ from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.params import ImageParams
 from tests.recipe import golden, recipe, weights
 
 pytestmark = pytest.mark.slow
@@ -33,7 +34,7 @@ def rows():
 @pytest.mark.parametrize("picture", [0, 1])
 def test_greedy_codes_equal_the_references(backbone, picture):
     prefixes = [prefill(backbone, rows()[picture]), prefill(backbone, rows()[2 + picture])]
-    draw = Draw(seeds=[0], guidance=7.0, temperature=0.0, top_k=0, top_p=1.0)
+    draw = Draw([0], ImageParams(guidance=7.0, temperature=0.0, top_k=0, top_p=1.0))
     head = backbone.head(TEXT, TEXT + CODES)
     *_, last = draw_codes(backbone, head, TEXT, prefixes, draw, 1024)
     expected, margin = golden()["t2i/codes"][picture], golden()["t2i/margin"][picture]

@@ -63,9 +63,9 @@ def test_what_does_not_fit_is_refused_with_numbers_and_advice(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 8_000_000_000)
     require({"weights": 5_000_000_000, "decoding": 3_000_000_000}, "nothing")
     with pytest.raises(LowMemoryError) as refused:
-        require({"weights": 5_000_000_000, "decoding": 3_100_000_000}, "draw a smaller picture")
+        require({"weights": 5_000_000_000, "decoding": 3_100_000_000}, "draw a smaller image")
     text = str(refused.value)
-    for part in ("8.1 GB", "weights 5.0", "decoding 3.1", "8.0 GB", "draw a smaller picture"):
+    for part in ("8.1 GB", "weights 5.0", "decoding 3.1", "8.0 GB", "draw a smaller image"):
         assert part in text
     assert isinstance(refused.value, LiquidError)
 
@@ -87,7 +87,7 @@ def test_too_many_pictures_are_refused_before_the_first_step(converted, monkeypa
     used += decoder_bytes(liquid.config.vqgan, size.width, size.height)
     monkeypatch.setattr(memory, "available", lambda: used + 2_000_000)
     liquid.stream_image("a red circle")
-    with pytest.raises(LowMemoryError, match="fewer pictures at once"):
+    with pytest.raises(LowMemoryError, match="fewer images at once"):
         liquid.stream_image("a red circle", count=2000)
 
 

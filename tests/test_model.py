@@ -190,8 +190,8 @@ def test_questions_asked_together_get_the_same_answers_as_alone(
 ):
     settings = {"max_tokens": 10, "temperature": temperature}
     steps = list(any_liquid.stream_answer(PHOTO, MANY[0], seed=7, **settings))
-    stop = {*any_liquid._stop, steps[4].token}  # so that answers end at different places
-    monkeypatch.setattr(any_liquid, "_stop", stop)
+    stop = {*any_liquid.engine.stop, steps[4].token}  # so that answers end at different places
+    monkeypatch.setattr(any_liquid.engine, "stop", stop)
     alone = [any_liquid.answer(PHOTO, q, seed=7 + i, **settings) for i, q in enumerate(MANY)]
     assert any_liquid.answers(PHOTO, MANY, seed=7, **settings) == alone
     assert any_liquid.answers(PHOTO, MANY[::-1], seed=[10, 9, 8, 7], **settings) == alone[::-1]
@@ -202,8 +202,8 @@ def test_questions_asked_together_get_the_same_answers_as_alone(
 def test_an_answer_near_the_end_of_the_context_is_as_long_as_alone(liquid, monkeypatch):
     shared, rest = liquid.prompts.question(liquid.encode(PHOTO), MANY[2])
     backbone = replace(liquid.config.backbone, max_position_embeddings=len(shared) + len(rest) + 3)
-    monkeypatch.setattr(liquid, "config", replace(liquid.config, backbone=backbone))
-    monkeypatch.setattr(liquid, "_stop", set())
+    monkeypatch.setattr(liquid.engine, "config", replace(liquid.config, backbone=backbone))
+    monkeypatch.setattr(liquid.engine, "stop", set())
     steps = [list(liquid.stream_answer(PHOTO, question, max_tokens=10)) for question in MANY]
     assert min(map(len, steps)) == 3
     assert max(map(len, steps)) == 10

@@ -7,6 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -19,6 +20,7 @@ from liquid_mlx.generation.sampling import noise
 from liquid_mlx.generation.text import generate_ids
 from liquid_mlx.memory import available, kv_bytes, weight_bytes
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.params import TextParams
 
 ROWS = (1, 2, 4, 8)
 COPIED = 1 << 28  # bytes: far more than any cache holds
@@ -154,8 +156,7 @@ def step_seconds(liquid: Liquid, rows: int, total: int) -> float:
 
 def sampler_seconds(liquid: Liquid) -> float:
     """Guidance, filters, noise and the draw of one code."""
-    recommended = liquid.config.recommended
-    draw = Draw([0], 7.0, recommended.temperature, recommended.top_k, recommended.top_p)
+    draw = Draw([0], replace(liquid.config.recommended, guidance=7.0))
     codes = liquid.config.vqgan.n_embed
     logits = mx.random.normal((2, codes), key=mx.random.key(0))
     keys = mx.random.key(0)[None]
@@ -174,7 +175,11 @@ def text_seconds(liquid: Liquid, prompt: int) -> tuple[float, float]:
     def write() -> None:
         prefix = prefill(engine.backbone, ids)
         for _ in generate_ids(
-            engine.backbone, engine.text_head, prefix, max_tokens=ANSWER, stop=()
+            engine.backbone,
+            engine.text_head,
+            prefix,
+            params=TextParams(max_new_tokens=ANSWER),
+            stop=(),
         ):
             pass
 

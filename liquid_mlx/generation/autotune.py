@@ -13,10 +13,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from liquid_mlx._version import __version__
-from liquid_mlx.generation.image import (
-    CodesStep,
-)
 from liquid_mlx.generation.jacobi import WINDOWS, Window
+from liquid_mlx.results import CodesStep
 
 TRIAL = 48  # codes drawn to time a window
 

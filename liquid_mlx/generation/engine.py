@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.generation.autotune import chosen
-from liquid_mlx.generation.image import CodesStep, Draw
+from liquid_mlx.generation.image import Draw
 from liquid_mlx.generation.jacobi import Window, draw_windows
 from liquid_mlx.generation.prefill import Prefix, prefill
 from liquid_mlx.generation.prompt_cache import PromptCache
-from liquid_mlx.generation.text import generate_ids
+from liquid_mlx.generation.text import generate_ids, score_ids
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.params import TextParams
 from liquid_mlx.prompts import Prompts
+from liquid_mlx.results import CodesStep
 
 
 class Engine:
@@ -25,8 +26,11 @@ class Engine:
         self.image_head = backbone.head(codes, codes + config.vqgan.n_embed)
         self.text_head = backbone.head(0, codes)
         self.prompt_cache = PromptCache(backbone)
-        self._config = config
-        self._prompts = prompts
+        self.config = config
+        self.prompts = prompts
+        self.stop = set(config.eos_ids)
+        if "end_of_turn" in config.special:
+            self.stop.add(config.special["end_of_turn"])
         self._unconditional: dict[Size, Prefix] = {}
 
     def draw(
@@ -34,30 +38,34 @@ class Engine:
     ) -> Iterator[CodesStep]:
         """Draw ``total`` codes behind a prompt's ids; see ``draw_codes`` and ``draw_windows``."""
         prefixes = [prefill(self.backbone, ids)]
-        if draw.guidance > 1:
+        if draw.params.guidance > 1:
             prefixes.append(self._unconditional_prefix(size))
 
         def start(width: int) -> Iterator[CodesStep]:
-            offset = self._config.image_offset
+            offset = self.config.image_offset
             return draw_windows(
                 self.backbone, self.image_head, offset, prefixes, draw, total, width
             )
 
-        key = (self._config, str(self.backbone.dtype), len(draw.seeds), len(prefixes))
+        key = (self.config, str(self.backbone.dtype), len(draw.seeds), len(prefixes))
         yield from start(chosen(window, key, start))
 
     def write(
-        self, shared: list[int], rests: Sequence[list[int]], max_new_tokens: int, **settings: Any
+        self,
+        shared: list[int],
+        rests: Sequence[list[int]],
+        params: TextParams,
+        seeds: Sequence[int],
     ) -> Iterator[list[int | None]]:
         """The next ids behind ``shared + rest``, for every rest at once; see ``generate_ids``."""
         if len(rests) > 1:
-            prefix = self.prompt_cache.read_together(shared, rests, max_new_tokens)
+            prefix = self.prompt_cache.read_together(shared, rests, params.max_new_tokens)
         else:
-            prefix = self.prompt_cache.read(shared, rests[0], max_new_tokens)
+            prefix = self.prompt_cache.read(shared, rests[0], params.max_new_tokens)
         written: list[int] = []
         try:
             for ids in generate_ids(
-                self.backbone, self.text_head, prefix, max_tokens=max_new_tokens, **settings
+                self.backbone, self.text_head, prefix, params=params, stop=self.stop, seeds=seeds
             ):
                 written += [token for token in ids if token is not None]
                 yield ids
@@ -68,6 +76,19 @@ class Engine:
     def _unconditional_prefix(self, size: Size) -> Prefix:
         """Prefilled once for each size: every prompt shares it."""
         if size not in self._unconditional:
-            ids = self._prompts.unconditional(size)
+            ids = self.prompts.unconditional(size)
             self._unconditional[size] = prefill(self.backbone, ids)
         return self._unconditional[size]
+
+    def score(
+        self, shared: list[int], rest: list[int], replies: Sequence[list[int]]
+    ) -> list[float]:
+        """Log-probability of each reply behind ``shared + rest``, which is read once for all."""
+        prefix = self.prompt_cache.read(shared, rest, max(map(len, replies)))
+        try:
+            return [
+                score_ids(self.backbone, self.text_head, prefix, reply, self.stop)
+                for reply in replies
+            ]
+        finally:
+            self.prompt_cache.keep(shared + rest, prefix.cache)

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
-import numpy as np
 
 from liquid_mlx import kernels
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.generation.sampling import fold_in, noise
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.params import ImageParams
+from liquid_mlx.results import CodesStep
 
 Head = Callable[[mx.array], mx.array]
 AHEAD = 64  # positions whose noise is made at once
@@ -20,28 +21,10 @@ AHEAD = 64  # positions whose noise is made at once
 
 @dataclass(frozen=True)
 class Draw:
-    """How codes are drawn from logits; ``seeds`` has one seed per picture."""
+    """How codes are drawn from logits: one seed per picture, the same settings for all."""
 
     seeds: Sequence[int]
-    guidance: float
-    temperature: float
-    top_k: int
-    top_p: float
-
-
-@dataclass(frozen=True)
-class CodesStep:
-    """``position`` of ``total`` codes are drawn."""
-
-    position: int
-    total: int
-    tokens: Sequence[mx.array]
-
-    @property
-    def codes(self) -> np.ndarray:
-        """The codes so far, int32 [count, position], row by row of the grid."""
-        drawn = mx.stack(list(self.tokens[: self.position]), axis=1)
-        return np.array(drawn.astype(mx.int32))
+    params: ImageParams
 
 
 def draw_codes(
@@ -100,7 +83,7 @@ class Noise:
     def __init__(self, draw: Draw, total: int):
         places = mx.arange(total)
         self._keys = mx.stack([fold_in(mx.random.key(seed), places) for seed in draw.seeds])
-        self._needed = draw.temperature > 0
+        self._needed = draw.params.temperature > 0
         self._start, self._block = 0, mx.zeros((len(draw.seeds), 0, 0))
 
     def rows(self, start: int, stop: int, n: int) -> mx.array:
@@ -120,12 +103,13 @@ class Noise:
 
 def sample_codes(logits: mx.array, noise: mx.array, draw: Draw) -> mx.array:
     """Codes uint32 [B] from logits [B or 2 B, n] and noise [B, n]: conditional rows come first."""
+    params = draw.params
     return kernels.sample_codes(
         logits[: len(noise)],
         logits[len(noise) :] if len(logits) > len(noise) else None,
         noise,
-        guidance=draw.guidance,
-        temperature=draw.temperature,
-        top_k=draw.top_k,
-        top_p=draw.top_p,
+        guidance=params.guidance,
+        temperature=params.temperature,
+        top_k=params.top_k,
+        top_p=params.top_p,
     )

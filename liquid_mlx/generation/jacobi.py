@@ -17,7 +17,6 @@ import mlx.core as mx
 
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.generation.image import (
-    CodesStep,
     Draw,
     Head,
     Noise,
@@ -27,6 +26,7 @@ from liquid_mlx.generation.image import (
 )
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.results import CodesStep
 
 Window = int | Literal["auto"]
 WIDEST = 8

@@ -2,21 +2,11 @@
 
 import mlx.core as mx
 
-from liquid_mlx.errors import SettingsError
 from liquid_mlx.kernels import filter_logits, sample_codes
 from liquid_mlx.kernels.sampler import apply_guidance
+from liquid_mlx.params import check_sampling
 
 SMALLEST = 2.0**-33  # half a step of the generator: stands for its 0
-
-
-def check_settings(*, temperature: float, top_k: int, top_p: float) -> None:
-    """Raise SettingsError unless temperature >= 0, top_k >= 0 and 0 < top_p <= 1."""
-    if not 0 <= temperature < float("inf"):
-        raise SettingsError(f"temperature is {temperature}: use 0 (greedy) or more, such as 1.0")
-    if top_k < 0:
-        raise SettingsError(f"top-k is {top_k}: use 0 (keep all) or more")
-    if not 0 < top_p <= 1:
-        raise SettingsError(f"top-p is {top_p}: use more than 0 and at most 1 (keep all)")
 
 
 def distribution(
@@ -27,7 +17,7 @@ def distribution(
     Temperature 0 puts everything on the largest logit, the lowest id among equals. A row without
     any id above -inf has all of its mass on id 0. Settings out of range raise SettingsError.
     """
-    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    check_sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     z = apply_guidance(logits, None, 1.0)
     first = mx.arange(z.shape[-1]) == mx.argmax(z, axis=-1, keepdims=True)
     if temperature == 0:
@@ -56,7 +46,7 @@ def sample(
         unconditional: the other logits of guidance, used if `guidance` is above 1.
         temperature, top_k, top_p: see `distribution`.
     """
-    check_settings(temperature=temperature, top_k=top_k, top_p=top_p)
+    check_sampling(temperature=temperature, top_k=top_k, top_p=top_p)
     return sample_codes(
         logits,
         unconditional,

@@ -12,6 +12,7 @@ from liquid_mlx.generation.image import Head
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.generation.sampling import fold_in, sample
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.params import TextParams
 
 BATCH = 16  # prompts read together: more hardly gain, and each costs keys and values
 
@@ -30,38 +31,40 @@ def generate_ids(
     head: Head,
     prefix: Prefix,
     *,
-    max_tokens: int,
+    params: TextParams,
     stop: Collection[int],
     seeds: Sequence[int] = (0,),
-    temperature: float = 0.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
 ) -> Iterator[list[int | None]]:
-    """Yield up to ``max_tokens`` times an id for every row of a prefix, each row with its seed.
+    """Yield up to ``max_new_tokens`` times an id for every row of a prefix, each with its seed.
 
-    A row that has come to an id of ``stop`` yields None from there; the end is when all have. The
+    Behind an id of ``stop`` a row yields None; the end is when all rows have come to one. The
     next step is under way before ids are looked at.
     """
-    keys = mx.stack([fold_in(mx.random.key(seed), mx.arange(max_tokens)) for seed in seeds], axis=1)
+    length = params.max_new_tokens
+    keys = mx.stack([fold_in(mx.random.key(seed), mx.arange(length)) for seed in seeds], axis=1)
 
     def draw(hidden: mx.array, position: int) -> mx.array:
         return sample(
-            head(hidden[:, -1]), keys[position], temperature=temperature, top_k=top_k, top_p=top_p
+            head(hidden[:, -1]),  # [rows, text ids]
+            keys[position],
+            temperature=params.temperature,
+            top_k=params.top_k,
+            top_p=params.top_p,
         )
 
     tokens = draw(prefix.hidden, 0)
     mx.async_eval(tokens)
     going = [True] * len(seeds)
-    for position in range(1, max_tokens + 1):
+    for position in range(1, length + 1):
         following = None
-        if position < max_tokens:
+        if position < length:
             following = draw(backbone(tokens[:, None], prefix.cache), position)
             mx.async_eval(following)
         ids: list[int] = tokens.tolist()  # type: ignore[assignment]
+        yield [token if on else None for on, token in zip(going, ids, strict=True)]
         going = [on and token not in stop for on, token in zip(going, ids, strict=True)]
         if not any(going):
             return
-        yield [token if on else None for on, token in zip(going, ids, strict=True)]
         if following is not None:
             tokens = following
 

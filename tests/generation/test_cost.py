@@ -10,6 +10,7 @@ from benchmarks.counts import bytes_read, expected_bytes, graph, mlx_lm_step, ou
 from benchmarks.geometry import Model, gemma
 from benchmarks.loop_liquid import Loop
 from liquid_mlx import load
+from liquid_mlx.nn import ops
 from liquid_mlx.nn.backbone import Backbone
 
 SMALL = Model(gemma(20000, 512, 1024, 2, 4, 128), 16000, 1024, 8)
@@ -43,12 +44,14 @@ def test_nothing_is_compiled_on_the_cpu(converted, monkeypatch):
     def refuse_call(*_arguments):
         raise AssertionError("a compiled function was called")
 
+    ops.compiled.cache_clear()
     monkeypatch.setattr(mx, "compile", lambda *a, **k: refuse_call)
     monkeypatch.setenv("PATH", "")  # MLX's CPU compiler would look for a C++ compiler here
     for case in ("gemma_tiny", "gemma2_tiny", "qwen2_tiny"):
         liquid = load(converted(case))
         liquid.generate_image("a red circle", seed=0, temperature=0.9)
         liquid.answer(Image.new("RGB", (40, 30)), "What?", max_tokens=2, temperature=0.5)
+    ops.compiled.cache_clear()  # of what `refuse_call` stands in
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def test_questions_asked_together_are_read_and_answered_at_once(counted):
     liquid, calls = counted
     picture = Image.new("RGB", (50, 50), (10, 200, 30))
     questions = ["What?", "How many are there?", "Which colour?"]
-    liquid._stop = set()
+    liquid.engine.stop = set()
     liquid.answers(picture, questions, max_tokens=4)
     pairs = [liquid.prompts.question(liquid.encode(picture), question) for question in questions]
     longest = max(len(rest) for _, rest in pairs)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from liquid_mlx.generation.image import AHEAD, Draw, Noise
 from liquid_mlx.generation.sampling import fold_in, noise
+from liquid_mlx.params import ImageParams
 
 SEEDS, TOTAL, IDS = [7, 8], 2 * AHEAD + 5, 3
 EACH = np.stack(
@@ -22,7 +23,7 @@ EACH = np.stack(
 
 @given(st.lists(st.tuples(st.integers(0, TOTAL - 8), st.integers(1, 8)), min_size=1, max_size=6))
 def test_every_position_has_its_own_noise_however_it_is_asked_for(asked):
-    rows = Noise(Draw(SEEDS, 1.0, 1.0, 0, 1.0), TOTAL)
+    rows = Noise(Draw(SEEDS, ImageParams(guidance=1.0, temperature=1.0, top_k=0, top_p=1.0)), TOTAL)
     for start, length in sorted(asked):
         got = np.array(rows.rows(start, start + length, IDS))
         expected = EACH[:, start : start + length].reshape(-1, IDS)
@@ -30,5 +31,7 @@ def test_every_position_has_its_own_noise_however_it_is_asked_for(asked):
 
 
 def test_greedy_drawing_makes_no_noise():
-    rows = Noise(Draw(SEEDS, 1.0, 0.0, 0, 1.0), TOTAL).rows(3, 5, IDS)
+    rows = Noise(
+        Draw(SEEDS, ImageParams(guidance=1.0, temperature=0.0, top_k=0, top_p=1.0)), TOTAL
+    ).rows(3, 5, IDS)
     np.testing.assert_array_equal(np.array(rows), np.zeros((4, IDS)))

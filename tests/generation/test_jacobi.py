@@ -10,7 +10,7 @@ import pytest
 from liquid_mlx import load
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.generation import autotune as windows
-from liquid_mlx.generation.image import CodesStep
+from liquid_mlx.results import CodesStep
 
 PROMPT = "a red circle"
 WINDOWS = (2, 3, 4, 8)

@@ -11,7 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from liquid_mlx.errors import LiquidError
-from liquid_mlx.generation.sampling import check_settings, distribution, fold_in, noise, sample
+from liquid_mlx.generation.sampling import distribution, fold_in, noise, sample
+from liquid_mlx.params import check_sampling
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 CASES = ["gemma_tiny", "gemma_untied_mqa", "gemma_bf16_bin", "gemma2_tiny", "llama_tiny"]
@@ -180,6 +181,6 @@ def test_a_batch_of_keys_folds_as_each_alone():
 def test_settings_out_of_range_are_refused(name, value):
     settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, name: value}
     with pytest.raises(LiquidError, match=name.replace("_", "-")):
-        check_settings(**settings)
+        check_sampling(**settings)
     with pytest.raises(LiquidError):
         distribution(mx.zeros((1, 4)), **settings)

@@ -8,6 +8,7 @@ import pytest
 
 from liquid_mlx import load
 from liquid_mlx.generation.text import batches, generate_ids
+from liquid_mlx.params import TextParams
 from tests.conftest import CASES
 
 QUESTIONS = ["What?", "How many blue things are on the left of the picture?", "Which colour?"]
@@ -23,7 +24,7 @@ def engine(request, converted):
 def prompts(engine):
     """A picture, and questions about it of different lengths."""
     codes = np.arange(64, dtype=np.int32).reshape(8, 8) * 7
-    pairs = [engine._prompts.question(codes, question) for question in QUESTIONS]
+    pairs = [engine.prompts.question(codes, question) for question in QUESTIONS]
     shared, rests = pairs[0][0], [rest for _, rest in pairs]
     assert len({len(rest) for rest in rests}) == 3
     return shared, rests
@@ -38,17 +39,22 @@ def logits(engine, prefix, tokens):
     return np.array(mx.concatenate(out, axis=1))
 
 
+def steps(engine, prefix, *, seeds=(0,), stop=(), **settings):
+    params = TextParams(max_new_tokens=ROOM, **settings)
+    return generate_ids(
+        engine.backbone, engine.text_head, prefix, params=params, stop=stop, seeds=seeds
+    )
+
+
 def alone(engine, shared, rest, **settings):
     """Ids behind one prompt, read without the batch's code."""
     prefix = engine.prompt_cache.read(shared, rest, ROOM)
-    steps = generate_ids(engine.backbone, engine.text_head, prefix, max_tokens=ROOM, **settings)
-    return [token for (token,) in steps]
+    return [token for (token,) in steps(engine, prefix, **settings)]
 
 
 def together(engine, shared, rests, **settings):
     prefix = engine.prompt_cache.read_together(shared, rests, ROOM)
-    steps = generate_ids(engine.backbone, engine.text_head, prefix, max_tokens=ROOM, **settings)
-    columns = zip(*steps, strict=True)
+    columns = zip(*steps(engine, prefix, **settings), strict=True)
     return [[token for token in column if token is not None] for column in columns]
 
 
@@ -82,7 +88,7 @@ def test_ids_of_rows_are_those_of_prompts_answered_alone(engine, prompts, temper
     stop = {free[0][2], free[1][7]}
     expected = []
     for ids in free:
-        end = next((at for at, token in enumerate(ids) if token in stop), ROOM)
+        end = next((at + 1 for at, token in enumerate(ids) if token in stop), ROOM)
         expected.append(ids[:end])
     assert len({len(ids) for ids in expected}) > 1
     got = together(engine, shared, rests, seeds=range(3), stop=stop, **settings)

@@ -11,6 +11,7 @@ from liquid_mlx.files import read_json
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.params import ImageParams
 from liquid_mlx.weights import load_backbone
 from tests.conftest import CASES, GOLDEN
 
@@ -86,7 +87,7 @@ def test_greedy_codes_equal_the_references_up_to_the_first_near_tie(case, drawin
         prefixes = [prefill(case.backbone, rows[i])]
         if scale > 1:
             prefixes.append(prefill(case.backbone, rows[len(codes) + i]))
-        draw = Draw(seeds=[0], guidance=scale, temperature=0.0, top_k=0, top_p=1.0)
+        draw = Draw([0], ImageParams(guidance=scale, temperature=0.0, top_k=0, top_p=1.0))
         *_, last = draw_codes(case.backbone, head, offset, prefixes, draw, len(expected))
         close = np.flatnonzero(margins[i] < 1e-4)
         stop = close[0] if len(close) else len(expected)

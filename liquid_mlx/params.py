@@ -1,0 +1,118 @@
+"""Sampling settings: one frozen type for images and one for text, checked in one place.
+
+Library, command line, metadata of images and server all build these types, so a value that is out
+of range, not finite, or no number at all ends in the same sentence everywhere.
+"""
+
+from __future__ import annotations
+
+import numbers
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from liquid_mlx.errors import SettingsError
+
+SEEDS = 2**32
+MAX_COUNT = 10_000  # images of one call
+MAX_INTEGER = 2**31 - 1  # what MLX takes for a Python int
+MAX_NUMBER = 1e6
+
+
+def integer(name: str, value: Any, low: int, high: int, hint: str) -> int:
+    """A whole number from low to high, as int; NumPy's integers are fine, booleans are not."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise SettingsError(f"{name} is {_shown(value)}: give a whole number.")
+    found = int(value)
+    if not low <= found <= high:
+        raise SettingsError(f"{name} is {_shown(value)}: {hint}.")
+    return found
+
+
+def number(name: str, value: Any, low: float, high: float, hint: str) -> float:
+    """A finite number from low to high, as float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SettingsError(f"{name} is {_shown(value)}: give a number.")
+    found = float(min(value, 2 * MAX_NUMBER)) if isinstance(value, int) else float(value)
+    if not low <= found <= high:  # NaN is refused, too
+        raise SettingsError(f"{name} is {_shown(value)}: {hint}.")
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 40 else text[:40] + "..."
+
+
+def check_sampling(*, temperature: float, top_k: int, top_p: float) -> None:
+    """Raise SettingsError unless temperature >= 0, top_k >= 0 and 0 < top_p <= 1."""
+    number("temperature", temperature, 0, MAX_NUMBER, "use 0 (greedy) or more, such as 1.0")
+    integer("top-k", top_k, 0, MAX_INTEGER, "use 0 (keep all) or more")
+    if number("top-p", top_p, 0, 1, _TOP_P) == 0:
+        raise SettingsError(f"top-p is {top_p}: {_TOP_P}.")
+
+
+_TOP_P = "use more than 0 and at most 1 (keep all)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageParams:
+    """How image tokens are sampled; the defaults are the reference's.
+
+    Attributes:
+        guidance: scale of classifier-free guidance; 1 or less is off.
+        temperature: 0 is greedy.
+        top_k: sample among the k likeliest tokens; 0 keeps all.
+        top_p: nucleus sampling: among the likeliest tokens that make up this share.
+
+    Raises:
+        SettingsError: a value is out of range, not finite, or no number.
+    """
+
+    guidance: float = 7.0
+    temperature: float = 0.99
+    top_k: int = 4096
+    top_p: float = 0.96
+
+    def __post_init__(self) -> None:
+        number("guidance", self.guidance, 0, MAX_NUMBER, "use 1 (off) or more, such as 7")
+        check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextParams:
+    """How an answer is sampled; greedy unless told otherwise.
+
+    Raises:
+        SettingsError: a value is out of range, not finite, or no number.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        integer("max_tokens", self.max_new_tokens, 1, MAX_INTEGER, "use 1 or more")
+        check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+
+def seeds_for(seed: int | Sequence[int] | None, count: int) -> list[int]:
+    """One seed for each of ``count``: ``seed + i`` modulo 2**32, or those given; None draws one.
+
+    Raises:
+        SettingsError: count or a seed is out of range, or there are not as many seeds as needed.
+    """
+    limit = f"use 1 to {MAX_COUNT}"
+    count = integer("count", count, 1, MAX_COUNT, limit)
+    if seed is None:
+        seed = secrets.randbelow(SEEDS)
+    several = isinstance(seed, Sequence) and not isinstance(seed, str)
+    given = list(seed) if several else [seed]  # type: ignore[arg-type]
+    found = [integer("seed", one, 0, SEEDS - 1, f"use 0 to {SEEDS - 1}") for one in given]
+    if not several:
+        return [(found[0] + i) % SEEDS for i in range(count)]
+    if len(found) != count:
+        raise SettingsError(f"There are {len(found)} seeds for {count}: give one for each.")
+    return found
