@@ -21,6 +21,7 @@ from mlx.utils import tree_map
 from benchmarks.geometry import LIQUID_7B, Model, gemma
 from liquid_mlx.cli.bench.measure import copy_bandwidth
 from liquid_mlx.config import BackboneConfig
+from liquid_mlx.device import on_gpu
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.memory import kv_bytes, weight_bytes
@@ -62,7 +63,7 @@ def main() -> None:
     options = parser.parse_args()
     model = SMALL if options.small else LIQUID_7B
     total = options.codes or model.total
-    if not options.small and mx.default_device() != mx.gpu:
+    if not options.small and not on_gpu():
         raise SystemExit("No GPU here for MLX: --small runs a small geometry on the CPU.")
     bandwidth = copy_bandwidth()
     backbone = quantized(BackboneConfig.from_dict(model.config))

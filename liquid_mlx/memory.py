@@ -15,6 +15,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
+from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import LowMemoryError
 
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
@@ -23,7 +24,7 @@ ACTIVATIONS = 6  # full-size activations that live at once in the VQGAN: 3.5 to 
 
 def available() -> int:
     """Bytes that MLX may use: what Metal recommends, or all memory of a machine without a GPU."""
-    if mx.default_device() == mx.gpu:
+    if on_gpu():
         recommended = mx.device_info().get("max_recommended_working_set_size")
         if recommended:
             return int(recommended)
@@ -125,7 +126,7 @@ def require_drawing(need: Drawing, low_ram: bool) -> None:
 @contextmanager
 def limits() -> Iterator[None]:
     """On Metal: keep the weights resident, and few freed buffers; elsewhere nothing."""
-    if not mx.metal.is_available() or mx.default_device() != mx.gpu:
+    if not mx.metal.is_available() or not on_gpu():
         yield
         return
     wired, cached = mx.set_wired_limit(available()), mx.set_cache_limit(CACHED)

@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from liquid_mlx.config import LiquidConfig
+from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_json
 from liquid_mlx.memory import require, weight_bytes
@@ -23,7 +24,7 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 def compute_dtype(config: LiquidConfig, dtype: str | None) -> mx.Dtype:
     """The dtype asked for, else the stored one; on the CPU float32, which is faster there."""
-    name = dtype or ("float32" if mx.default_device() == mx.cpu else config.dtype)
+    name = dtype or (config.dtype if on_gpu() else "float32")
     if name not in DTYPES:
         raise SettingsError(f"Unknown dtype {name!r}: choose one of {', '.join(DTYPES)}.")
     return DTYPES[name]

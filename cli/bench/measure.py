@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import Liquid
+from liquid_mlx.device import on_gpu
 from liquid_mlx.generation.image import Draw, sample_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.generation.sampling import noise
@@ -125,7 +126,7 @@ def _median(run: Callable[[], object], repeats: int) -> float:
 
 def copy_bandwidth() -> float:
     """Bytes per second read and written by a copy; on the CPU a copy per core."""
-    if mx.default_device() == mx.gpu:
+    if on_gpu():
         source = mx.zeros(COPIED // 4)
         return 2 * COPIED / _median(lambda: mx.eval(source + 1), 5)
     parts = [np.zeros(COPIED // 4, np.float32) for _ in range(2)]

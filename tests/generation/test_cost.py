@@ -10,6 +10,7 @@ from benchmarks.counts import bytes_read, expected_bytes, graph, mlx_lm_step, ou
 from benchmarks.geometry import Model, gemma
 from benchmarks.loop_liquid import Loop
 from liquid_mlx import load
+from liquid_mlx.device import on_gpu
 from liquid_mlx.nn import ops
 from liquid_mlx.nn.backbone import Backbone
 
@@ -35,7 +36,7 @@ def test_a_step_has_at_most_seven_tenths_of_mlx_lms_primitives():
 
 
 def test_nothing_is_compiled_on_the_cpu(converted, monkeypatch):
-    if mx.default_device() == mx.gpu:
+    if on_gpu():
         pytest.skip("on a GPU element-wise islands are compiled")
 
     def refuse(*_arguments, **_settings):
