@@ -3,11 +3,14 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import mlx.core as mx
 import pytest
 
-from liquid_mlx.kernels.dump import dump, texts
+from tests.metal.dump import dump, texts
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +49,8 @@ def test_collecting_texts_leaves_mlx_as_it_was():
 
 
 def test_command_line(tmp_path):
-    command = [sys.executable, "-m", "liquid_mlx.kernels", "--dump", str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "tests.metal.dump", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "kernels written to" in done.stdout
     assert len(list((tmp_path / "out").glob("*.metal"))) > 30
 

@@ -1,5 +1,9 @@
-"""Writes the kernels out as MLX hands them to Apple's compiler."""
+"""Writes the kernels out as MLX hands them to Apple's compiler, for ``xcrun metal -c``.
 
+python -m tests.metal.dump FOLDER
+"""
+
+import argparse
 import os
 import re
 import sys
@@ -109,3 +113,17 @@ def mlx_preamble() -> str:
         return re.sub(r'#include "(mlx/[^"]+)"\n?', lambda m: paste(m[1]), text)
 
     return paste("mlx/backend/metal/kernels/utils.h") + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.metal.dump",
+        description="Write every kernel as a complete Metal file.",
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where to write")
+    folder = parser.parse_args().folder
+    print(f"{len(dump(folder))} kernels written to {folder}")
+
+
+if __name__ == "__main__":
+    main()
