@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from benchmarks.geometry import Model
-from benchmarks.side_by_side import LOOPS
+from benchmarks.loops.geometry import Model
+from benchmarks.loops.side_by_side import LOOPS
 
 GOLDEN = Path(__file__).parents[1] / "tests/data/golden"
 CASES = ("gemma_tiny", "gemma2_tiny", "llama_tiny", "qwen2_tiny")
@@ -31,7 +31,9 @@ def main() -> None:
         offset = tokenizer.get_vocab_size(with_added_tokens=True)
         model = Model(config, offset, facts["image_codes"], 0, folder)
         arrays = np.load(folder / "golden_llm.npz")
-        loops = [importlib.import_module(f"benchmarks.{m}").Loop(model) for m in LOOPS.values()]
+        loops = [
+            importlib.import_module(f"benchmarks.loops.{m}").Loop(model) for m in LOOPS.values()
+        ]
         for scale in (1, 3, 7):
             key = f"t2i/cfg{scale}"
             masks = arrays[f"{key}/attention_mask"].astype(bool)

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 import mlx.core as mx
 
-from benchmarks.geometry import Model, named
+from benchmarks.loops.geometry import Model, named
 from liquid_mlx.generation.image import Draw, Noise, begin, sample_codes
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.memory import kv_bytes, weight_bytes
@@ -113,7 +113,7 @@ def mlx_lm_step(model: Model) -> tuple[Callable, mx.array]:
     from mlx_lm.models.cache import make_prompt_cache
     from mlx_lm.sample_utils import make_sampler
 
-    from benchmarks.loop_mlx_lm import Loop
+    from benchmarks.loops.mlx_lm import Loop
 
     loop = Loop(model)
     cache = make_prompt_cache(loop.model)
@@ -151,7 +151,7 @@ def expected_bytes(model: Model, backbone) -> int:
 
 
 def main() -> None:
-    from benchmarks.loop_liquid import Loop
+    from benchmarks.loops.liquid import Loop
 
     name = sys.argv[1] if len(sys.argv) > 1 else "mid"
     model = named(name)

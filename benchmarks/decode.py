@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import statistics
 
-from benchmarks.geometry import named
-from benchmarks.side_by_side import LOOPS, Column, interleaved, machine, ratio
+from benchmarks.loops.geometry import named
+from benchmarks.loops.side_by_side import LOOPS, Column, interleaved, machine, ratio
 
 PROMPT = [2, *range(11, 25), 7]
 UNCONDITIONAL = [2, 9, 7]

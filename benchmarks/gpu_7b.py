@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from benchmarks.geometry import LIQUID_7B, Model, gemma
+from benchmarks.loops.geometry import LIQUID_7B, Model, gemma
 from liquid_mlx.cli.bench.measure import copy_bandwidth
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
@@ -81,7 +81,7 @@ def main() -> None:
     try:
         import torch
 
-        from benchmarks.loop_torch import Loop
+        from benchmarks.loops.pytorch import Loop
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         loop = Loop(model, device, torch.bfloat16)

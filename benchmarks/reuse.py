@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from benchmarks.side_by_side import machine
+from benchmarks.loops.side_by_side import machine
 from liquid_mlx import Liquid, load
 
 QUESTIONS = [

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.side_by_side import machine
+from benchmarks.loops.side_by_side import machine
 
 BIN = Path(sys.executable).parent
 FIRST_STEP = """

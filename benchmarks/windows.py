@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from benchmarks.side_by_side import machine
+from benchmarks.loops.side_by_side import machine
 from liquid_mlx import load
 from liquid_mlx.cli.bench.measure import step_seconds
 from liquid_mlx.generation.autotune import fastest

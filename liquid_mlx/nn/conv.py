@@ -4,7 +4,7 @@ MLX's CPU convolution copies its input into a matrix of 9 C columns, 1.2 GB for 
 512x512. Here a 3x3 convolution is nine matrix products instead, one per tap: in a zero-padded strip
 of rows laid out as a list of pixels, each tap reads the same list from another offset, so nothing
 is copied, and a strip stays in the cache. Measured against `mx.conv2d`: two to three times as fast,
-in a third of the memory (benchmarks/vqgan.md).
+in a third of the memory (benchmarks/parts/vqgan.md).
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.counts import bytes_read, expected_bytes, graph, mlx_lm_step, our_step, trace
-from benchmarks.geometry import Model, gemma
-from benchmarks.loop_liquid import Loop
+from benchmarks.loops.geometry import Model, gemma
+from benchmarks.loops.liquid import Loop
 from liquid_mlx import load
 from liquid_mlx.device import on_gpu
 from liquid_mlx.nn import ops

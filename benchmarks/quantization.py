@@ -1,8 +1,8 @@
-"""What a bit costs: ``python -m benchmarks.bits MODEL [--share 0.4]``.
+"""Quality by quantization: ``python -m benchmarks.quantization MODEL [--share 0.4]``.
 
-MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted to every
-form, and each is scored like in ``training.evaluate``: on captions and pictures that training never
-saw. The prompts, the questions and the seeds are the same for all.
+MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted with
+every quantization, and each result is scored as in ``training.evaluate``: on captions and images
+that training never saw. Prompts, questions and seeds are the same for all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from liquid_mlx.convert import convert
 from training import language
 from training.evaluate import measure_answers, measure_drawing
 
-FORMS: dict[str, dict[str, Any]] = {
+QUANTIZATIONS: dict[str, dict[str, Any]] = {
     "as trained": {},
     **{f"{bits} bits": {"quantize": True, "q_bits": bits} for bits in (8, 6, 5, 4, 3, 2)},
     **{mode: {"quantize": True, "q_mode": mode} for mode in ("mxfp8", "mxfp4", "nvfp4")},
@@ -36,24 +36,24 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--vqgan")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of pictures")
-    parser.add_argument("--forms", nargs="*", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--only", nargs="*", choices=QUANTIZATIONS, default=list(QUANTIZATIONS))
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
     figures = {}
     kinds = "".join(f" {kind} |" for kind in PICTURES)
-    print(f"| form | bits per weight | weights' error | cosine |{kinds} answers |")
+    print(f"| quantization | bits per weight | weights' error | cosine |{kinds} answers |")
     print("|---|---|---|---|" + "---|" * (len(PICTURES) + 1))
-    for name in options.forms:
-        figures[name] = score(options.model, options.vqgan, FORMS[name], options.share)
+    for name in options.only:
+        figures[name] = score(options.model, options.vqgan, QUANTIZATIONS[name], options.share)
         print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
         if options.json:
             options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def score(model: str, vqgan: str | None, form: dict[str, Any], share: float) -> dict[str, Any]:
-    """Convert to one form in a folder of its own and measure it."""
+def score(model: str, vqgan: str | None, options: dict[str, Any], share: float) -> dict[str, Any]:
+    """Convert with one quantization in a folder of its own and measure it."""
     with tempfile.TemporaryDirectory() as folder:
-        done = convert(model, Path(folder) / "model", vqgan=vqgan, **form)
+        done = convert(model, Path(folder) / "model", vqgan=vqgan, **options)
         liquid = liquid_mlx.load(Path(folder) / "model")
         return {
             **done.to_dict(),

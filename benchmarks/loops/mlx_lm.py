@@ -13,7 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 from mlx_lm.utils import _get_classes
 
-from benchmarks.geometry import Model
+from benchmarks.loops.geometry import Model
 
 
 class Loop:

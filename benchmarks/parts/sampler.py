@@ -1,6 +1,6 @@
 """Drawing a code: operations and bytes per token, and time of the plain-MLX twin on this machine.
 
-    python benchmarks/sampler.py
+    python -m benchmarks.parts.sampler
 
 Compares the kernel, its plain-MLX twin and mlx-lm's sampler chain (which has no guidance and no
 explicit key). An operation is a node of MLX's graph that computes: on a GPU each takes at least one

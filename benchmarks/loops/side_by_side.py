@@ -19,10 +19,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from benchmarks.geometry import named
+from benchmarks.loops.geometry import named
 
 OPENBLAS = Path("/usr/lib/x86_64-linux-gnu/openblas-pthread/libopenblas.so.0")
-LOOPS = {"liquid-mlx": "loop_liquid", "PyTorch": "loop_torch", "mlx-lm": "loop_mlx_lm"}
+LOOPS = {"liquid-mlx": "liquid", "PyTorch": "pytorch", "mlx-lm": "mlx_lm"}
 
 
 class Column:
@@ -38,12 +38,12 @@ class Column:
             environment["LD_PRELOAD"] = str(OPENBLAS)
         self.name = name
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.side_by_side", LOOPS[name], model],
+            [sys.executable, "-m", "benchmarks.loops.side_by_side", LOOPS[name], model],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
         )
 
     def run(self, **arguments: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Column:
 def serve(loop: str, model: str) -> None:
     """Answer runs from stdin until it ends."""
     answers, sys.stdout = sys.stdout, sys.stderr  # libraries may print: keep the channel clean
-    draw = importlib.import_module(f"benchmarks.{loop}").Loop(named(model)).draw
+    draw = importlib.import_module(f"benchmarks.loops.{loop}").Loop(named(model)).draw
     for line in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
         codes = draw(**json.loads(line))

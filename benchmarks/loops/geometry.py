@@ -66,5 +66,5 @@ def named(name: str) -> Model:
     if name == "7b":
         return LIQUID_7B
     if name == "demo":
-        return converted(Path(__file__).parents[1] / "liquid_mlx" / "demo")
+        return converted(Path(__file__).parents[2] / "liquid_mlx" / "demo")
     return converted(Path(name))

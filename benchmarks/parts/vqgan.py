@@ -1,8 +1,8 @@
 """The image tokenizer at 512x512: MLX against PyTorch, in pairs within one run, and its memory.
 
-    python benchmarks/vqgan.py             # pairs, needs torch (pip install -e .[bench])
-    python benchmarks/vqgan.py --memory    # peak memory, MLX alone
-    python benchmarks/vqgan.py --paper     # bytes and launches of a GPU, on paper; runs nothing
+    python -m benchmarks.parts.vqgan           # pairs, needs torch (pip install -e .[bench])
+    python -m benchmarks.parts.vqgan --memory  # peak memory, MLX alone
+    python -m benchmarks.parts.vqgan --paper   # bytes and launches of a GPU, on paper
 
 For a fair comparison on Linux preload OpenBLAS (LD_PRELOAD=.../libopenblas.so.0): the BLAS in MLX's
 wheel is the slow reference one. Weights are random, the same on both sides, and the outputs are

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
-from benchmarks.geometry import Model
+from benchmarks.loops.geometry import Model
 
 
 class Loop:

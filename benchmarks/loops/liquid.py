@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_map
 
-from benchmarks.geometry import Model
+from benchmarks.loops.geometry import Model
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
