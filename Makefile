@@ -1,0 +1,25 @@
+# What a contributor runs; see CONTRIBUTING.md. PYTHON=python3.12 make setup takes another Python.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup test test-fast lint docs
+
+setup:
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e '.[test]' pre-commit
+
+test:
+	$(BIN)/python -m pytest
+
+test-fast:
+	$(BIN)/python -m pytest -m "not slow"
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs:
+	$(BIN)/python -m liquid_mlx.cli.reference > docs/cli.md.new
+	mv docs/cli.md.new docs/cli.md
