@@ -21,7 +21,7 @@ from training import language
 from training.evaluate import measure_answers, measure_drawing
 
 QUANTIZATIONS: dict[str, dict[str, Any]] = {
-    "as trained": {},
+    "none": {},
     **{f"{bits} bits": {"quantize": True, "q_bits": bits} for bits in (8, 6, 5, 4, 3, 2)},
     **{mode: {"quantize": True, "q_mode": mode} for mode in ("mxfp8", "mxfp4", "nvfp4")},
     "mixed_3_6": {"quantize": True, "quant_predicate": "mixed_3_6"},

@@ -29,8 +29,8 @@ def run(command: list[str], folder: Path, **options: object) -> str:
 
 
 @pytest.mark.slow
-def test_the_commands_draw_answer_caption_and_chat(tmp_path):
-    script = block("sh", "Draw, ask, caption, chat")
+def test_the_commands_generate_answer_caption_and_chat(tmp_path):
+    script = block("sh", "Generate, ask, caption, chat")
     out = run(["bash", "-euc", script], tmp_path, input="hello\n").splitlines()
     assert (tmp_path / "star.png").is_file()
     assert out[0] == "star.png"
