@@ -205,7 +205,7 @@ def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 @dataclass(frozen=True)
 class Size:
-    """A picture's size in pixels."""
+    """An image's size in pixels."""
 
     width: int
     height: int
@@ -224,12 +224,12 @@ class Size:
 
 @dataclass(frozen=True)
 class LiquidConfig:
-    """All that the program knows of a model before it reads a weight.
+    """All that is known of a model before a weight is read.
 
     ``image_offset`` is the id of code 0; ids from there to ``image_offset + vqgan.n_embed - 1``
     are codes, ids below are text. ``special`` maps ``NEEDED_TOKENS``, and ``TURN_TOKENS`` where
     the tokenizer has them, to ids.
-    ``sizes[0]`` is drawn without words, the others with the "Image Size" words.
+    ``sizes[0]`` needs no words in the prompt, the others the "Image Size" words.
     """
 
     backbone: BackboneConfig
@@ -256,11 +256,11 @@ class LiquidConfig:
         for size in self.sizes:
             if size.width % self.vqgan.factor or size.height % self.vqgan.factor:
                 raise CheckpointError(
-                    f"Pictures of {size} do not fit a grid of {self.vqgan.factor}-pixel codes."
+                    f"Images of {size} do not fit a grid of {self.vqgan.factor}-pixel codes."
                 )
 
     def grid(self, size: Size) -> tuple[int, int]:
-        """Rows and columns of codes of a picture of this size."""
+        """Rows and columns of codes of an image of this size."""
         return size.height // self.vqgan.factor, size.width // self.vqgan.factor
 
     def size(self, width: int | None = None, height: int | None = None) -> Size:
@@ -270,7 +270,7 @@ class LiquidConfig:
                 return size
         asked = f"{width or 'any'}x{height or 'any'}"
         known = ", ".join(str(size) for size in self.sizes)
-        raise SettingsError(f"This model does not draw {asked} pictures; it draws {known}.")
+        raise SettingsError(f"This model does not generate {asked} images; it generates {known}.")
 
     def liquid_section(self) -> dict[str, Any]:
         """The ``liquid`` object of ``config.json``."""

@@ -1,4 +1,4 @@
-"""Pictures from outside to arrays and back, and the settings inside our PNG files.
+"""Images from outside to arrays and back, and the settings inside our PNG files.
 
 Fitting and rounding follow the reference to the bit. Files are untrusted: only the formats listed
 here are opened, sizes are checked before anything is decoded, and whatever a damaged file makes
@@ -31,42 +31,42 @@ FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"
 MAX_PIXELS = 1 << 27  # decoded, half a gigabyte
 MAX_SIDE = 1 << 15
 PADDING = (122, 116, 104)
-STRIP = 1 << 24  # pixels of padded picture that exist at a time
+STRIP = 1 << 24  # pixels of padded image that exist at a time
 SETTINGS_KEY = "liquid"
 
 
 def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
-    """Open and decode a picture: a path, a file's bytes, or a PIL image (which stays as it is).
+    """Open and decode an image: a path, a file's bytes, or a PIL image (which stays as it is).
 
     Args:
         source: of an animation the first frame is taken.
-        exif: turn the picture upright as its EXIF orientation says; the reference ignores it.
+        exif: turn the image upright as its EXIF orientation says; the reference ignores it.
 
     Raises:
-        ImageError: it is missing, empty, damaged, too large, or not a picture.
+        ImageError: it is missing, empty, damaged, too large, or not an image.
     """
     if isinstance(source, Image.Image):
-        return _decode(source, "The picture", exif)
-    name = "The picture" if isinstance(source, bytes) else str(source)
+        return _decode(source, "The image", exif)
+    name = "The image" if isinstance(source, bytes) else str(source)
     with _open(source, name) as image:
         return _decode(image, name, exif)
 
 
 def fit_image(image: Image.Image, resolution: int, fit: str = "pad") -> Image.Image:
-    """An RGB picture of `resolution` x `resolution`, by one of the reference's two ways.
+    """An RGB image of `resolution` x `resolution`, by one of the reference's two ways.
 
-    "pad" drops transparency, pads to a square with grey and resizes, so all of the picture stays;
+    "pad" drops transparency, pads to a square with grey and resizes, so all of the image stays;
     "crop" blends transparency over white, resizes the shorter side and takes the centre.
 
     Raises:
-        ImageError: the picture is too long and narrow to be cropped.
+        ImageError: the image is too long and narrow to be cropped.
         SettingsError: `fit` is neither.
     """
     if fit == "pad":
         return _pad(_rgb(image), resolution)
     if fit == "crop":
         return _crop(whiten(image), resolution)
-    raise SettingsError(f'A picture is fitted by "pad" or by "crop", not by {fit!r}.')
+    raise SettingsError(f'An image is fitted by "pad" or by "crop", not by {fit!r}.')
 
 
 def load_pixels(
@@ -88,7 +88,7 @@ def to_uint8(pixels: np.ndarray) -> np.ndarray:
 
 
 def to_image(pixels: np.ndarray) -> Image.Image:
-    """float32 [H, W, 3] in -1..1 -> an RGB picture."""
+    """float32 [H, W, 3] in -1..1 -> an RGB image."""
     return Image.fromarray(to_uint8(pixels))
 
 
@@ -119,7 +119,7 @@ def save_png(
     """
     path = Path(path)
     if path.suffix.lower() not in ("", ".png"):
-        raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
+        raise ImageError(f"Images are written as PNG: call it {path.with_suffix('.png').name}.")
     beside = path.with_name(f".{secrets.token_hex(8)}.png")
     try:
         image.save(beside, "PNG", pnginfo=_text_chunks(settings) if settings else None)
@@ -149,7 +149,7 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 @contextmanager
 def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
-    """A picture of which nothing but the header is read yet."""
+    """An image of which nothing but the header is read yet."""
     Image.init()
     formats = [f for f in FORMATS if f in Image.OPEN]
     try:
@@ -168,7 +168,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.I
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has too many pixels: make it smaller first.") from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not a picture that can be read: try PNG or JPEG.") from None
+        raise ImageError(f"{name} is not an image that can be read: try PNG or JPEG.") from None
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be read ({reason.rstrip('.')}).") from None
@@ -181,7 +181,7 @@ def _decode(image: Image.Image, name: str, exif: bool) -> Image.Image:
         return image.copy()
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a picture with damaged EXIF is still a picture
+    except Exception:  # an image with damaged EXIF is still an image
         return image.copy()
 
 
@@ -212,7 +212,7 @@ def _pad(image: Image.Image, resolution: int) -> Image.Image:
     """Pad to a square and resize, without ever holding the whole square.
 
     Pillow resizes rows first, each by itself, then columns. So do the rows strip by strip; those
-    above and below the picture stay the padding's colour.
+    above and below the image stay the padding's colour.
     """
     width, height = image.size
     side = max(width, height)
@@ -233,7 +233,7 @@ def _crop(image: Image.Image, resolution: int) -> Image.Image:
     width, height = round(scale * image.width), round(scale * image.height)
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f"A picture of {image.width} x {image.height} pixels is too long and narrow to be "
+            f"An image of {image.width} x {image.height} pixels is too long and narrow to be "
             'cropped: fit it with "pad".'
         )
     image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -242,7 +242,7 @@ def _crop(image: Image.Image, resolution: int) -> Image.Image:
 
 
 def _text_chunks(settings: Mapping[str, Any]) -> PngInfo:
-    """International text (UTF-8), which exiftool and picture browsers show."""
+    """International text (UTF-8), which exiftool and image browsers show."""
     rest = ", ".join(f"{key}: {value}" for key, value in settings.items() if key != "prompt")
     people = f"{settings.get('prompt', '')}\n{rest}".replace("\0", " ")
     info = PngInfo()

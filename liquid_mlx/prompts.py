@@ -1,4 +1,4 @@
-"""The prompt templates and the special tokens: text and codes to token ids, and back.
+"""Prompt templates and special tokens: text and codes to token ids, and back.
 
 Template pieces between special tokens are tokenized together with the user's text, as the
 reference does. Special tokens come from the templates alone: ``<boi>`` or ``<end_of_turn>``
@@ -60,12 +60,12 @@ class Prompts:
         return f"Image Size: Width is {size.width} Height is {size.height}."
 
     def draw(self, text: str, size: Size) -> list[int]:
-        """The prompt that is followed by a picture's codes."""
+        """The prompt that is followed by an image's tokens."""
         words = _required(text, "prompt") + self._size_words(size) + DRAW
         return [*self._start, *self._text(words), self._special["boi"]]
 
     def unconditional(self, size: Size) -> list[int]:
-        """The prompt of any picture of this size, for guidance."""
+        """The unconditional prompt for an image of this size, for guidance."""
         words = self._size_words(size)
         return [
             *self._start,
@@ -79,7 +79,7 @@ class Prompts:
         return [self._special["boi"], *ids, self._special["eoi"]]
 
     def question(self, codes: np.ndarray, question: str) -> tuple[list[int], list[int]]:
-        """A question about a picture, in two parts: all up to the picture's end, and the rest."""
+        """A question about an image, in two parts: all up to the image's end, and the rest."""
         words = self._text(f"\n{_required(question, 'question')}")
         return (
             [*self._turn_start("user"), *self._picture(codes)],
@@ -87,11 +87,11 @@ class Prompts:
         )
 
     def caption(self, codes: np.ndarray) -> tuple[list[int], list[int]]:
-        """The prompt that is followed by a picture's caption, in the same two parts."""
+        """The prompt that is followed by an image's caption, in the same two parts."""
         return [*self._start, *self._picture(codes)], self._text(CAPTION)
 
     def _turn(self, marker: str) -> list[int]:
-        """A turn's marker: one token, or its letters where the tokenizer does not have it."""
+        """A turn's marker: one token, or plain text where the tokenizer does not have it."""
         token = self._special.get(marker)
         return self._text(f"<{marker}>") if token is None else [token]
 
@@ -114,7 +114,7 @@ class Prompts:
 
         Args:
             messages: ``{"role": "user" | "assistant", "content": text}``, user first, in turns.
-            pictures: codes of the picture that stands before message i's text, for some i.
+            pictures: codes of the image that stands before message i's text, for some i.
         """
         if not messages or messages[-1].get("role") != "user":
             raise PromptError("A conversation must end with a message of the user.")

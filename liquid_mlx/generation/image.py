@@ -1,4 +1,4 @@
-"""Drawing: one loop that yields a typed step per code, for all pictures of a prompt at once."""
+"""Image generation: one loop that yields a step per code, for all images of a prompt at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AHEAD = 64  # positions whose noise is made at once
 
 @dataclass(frozen=True)
 class Draw:
-    """How codes are drawn from logits: one seed per picture, the same settings for all."""
+    """How codes are sampled from logits: one seed per image, the same settings for all."""
 
     seeds: Sequence[int]
     params: ImageParams
@@ -35,9 +35,9 @@ def draw_codes(
     draw: Draw,
     total: int,
 ) -> Iterator[CodesStep]:
-    """Draw ``total`` codes of ``len(draw.seeds)`` pictures, a step for each position.
+    """Sample ``total`` codes of ``len(draw.seeds)`` images, a step for each position.
 
-    Step n + 1 is under way before step n is yielded, and no code comes to the host unless a
+    Step n + 1 is submitted before step n is yielded, and no code is copied to the host unless a
     step's ``codes`` are asked for.
 
     Args:
@@ -49,12 +49,12 @@ def draw_codes(
     noise = Noise(draw, total)
     tokens: list[mx.array] = []
     for position in range(total):
-        logits = head(hidden[:, -1])
+        logits = head(hidden[:, -1])  # [rows, n]
         rows = noise.rows(position, position + 1, logits.shape[-1])
         tokens.append(sample_codes(logits, rows, draw))
         if position + 1 < total:
-            ids = mx.tile(tokens[-1] + image_offset, len(prefixes))[:, None]
-            hidden = backbone(ids, cache)
+            ids = mx.tile(tokens[-1] + image_offset, len(prefixes))[:, None]  # [rows, 1]
+            hidden = backbone(ids, cache)  # [rows, 1, hidden]
         mx.async_eval(tokens[-1], hidden)
         if position:
             mx.eval(tokens[-2])
@@ -64,9 +64,9 @@ def draw_codes(
 
 
 def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[KVCache, mx.array]:
-    """What a drawing starts from: cache and hidden states [rows, 1, hidden].
+    """What generation starts from: cache and hidden states [rows, 1, hidden].
 
-    Rows are all pictures behind the first prefix, then all behind the second.
+    Rows are all images behind the first prefix, then all behind the second.
     """
     count = len(draw.seeds)
     length = max(prefix.cache.offset for prefix in prefixes)
@@ -75,19 +75,20 @@ def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[KVCache, 
 
 
 class Noise:
-    """The noise of a drawing: every position of every picture has a stream of its own.
+    """The noise of a generation: every position of every image has a stream of its own.
 
-    It is made for many positions at once, which costs a step less than making its own.
+    It is made for many positions at once, which costs less than making it in every step.
     """
 
     def __init__(self, draw: Draw, total: int):
         places = mx.arange(total)
-        self._keys = mx.stack([fold_in(mx.random.key(seed), places) for seed in draw.seeds])
+        keys = [fold_in(mx.random.key(seed), places) for seed in draw.seeds]
+        self._keys = mx.stack(keys)  # [count, total, 2]
         self._needed = draw.params.temperature > 0
         self._start, self._block = 0, mx.zeros((len(draw.seeds), 0, 0))
 
     def rows(self, start: int, stop: int, n: int) -> mx.array:
-        """Noise of positions ``start`` to ``stop``, picture by picture: [pictures * positions, n].
+        """Noise of positions ``start`` to ``stop``, image by image: [images * positions, n].
 
         Positions are asked for in ascending order, though some may be asked for again.
         """
@@ -96,8 +97,8 @@ class Noise:
             return mx.zeros((count * (stop - start), n))
         if not self._start <= start < stop <= self._start + self._block.shape[1]:
             keys = self._keys[:, start : max(stop, start + AHEAD)]
-            self._block = noise(keys.reshape(-1, 2), (count * keys.shape[1], n))
-            self._start, self._block = start, self._block.reshape(count, -1, n)
+            block = noise(keys.reshape(-1, 2), (count * keys.shape[1], n))
+            self._start, self._block = start, block.reshape(count, -1, n)
         return self._block[:, start - self._start : stop - self._start].reshape(-1, n)
 
 

@@ -1,11 +1,11 @@
-"""Drawing several codes per step, with the very codes that come out one at a time.
+"""Jacobi windows: several codes per step, the same codes as one at a time.
 
 The noise of a position is fixed by seed and position, so its code is a function of the codes
-before it. A step runs a window of drafts at once, and takes its results up to and with the first
-that differs from its draft: that one too was computed from right codes only. The results behind
-it are the next drafts (Jacobi decoding with fixed noise). No draw is repeated, no second stream
-of noise is needed. Matrices of another height may round differently, so a near-tie can fall the
-other way; in float32 that is rare, in bfloat16 less so.
+before it. A step runs a window of drafts at once, and accepts its results up to and including the
+first that differs from its draft: that one too was computed from right codes only. The results
+behind it are the next drafts (Jacobi decoding with fixed noise). Nothing is sampled twice, no
+second stream of noise is needed. Matrix products of another shape may round differently, so that
+codes with almost the same score can swap; in float32 that is rare, in bfloat16 less so.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def draw_windows(
 ) -> Iterator[CodesStep]:
     """As ``draw_codes``, with up to ``window`` codes a step.
 
-    Of several pictures each step takes as many codes as are right in all of them.
+    Of several images each step accepts as many codes as are right in all of them.
     """
     if window == 1:
         yield from draw_codes(backbone, head, image_offset, prefixes, draw, total)
@@ -55,9 +55,9 @@ def draw_windows(
     tokens: list[mx.array] = []
     drafts = mx.zeros((len(draw.seeds), 0), mx.uint32)
     while True:
-        logits = head(hidden)
+        logits = head(hidden)  # [rows, T, n]
         start = len(tokens)
-        results = _sample(logits, noise, start, draw)
+        results = _sample(logits, noise, start, draw)  # [count, T]
         right = 1 + _agreed(drafts, results[:, :-1])
         tokens += [results[:, i] for i in range(right)]
         yield CodesStep(len(tokens), total, tokens)
@@ -70,7 +70,7 @@ def draw_windows(
             same = mx.repeat(logits[:, -1:], missing, axis=1)
             guesses = _sample(same, noise, len(tokens) + drafts.shape[1], draw)
             drafts = mx.concatenate([drafts, guesses], axis=1)
-        ids = mx.concatenate([tokens[-1][:, None], drafts], axis=1) + image_offset
+        ids = mx.concatenate([tokens[-1][:, None], drafts], axis=1) + image_offset  # [count, width]
         cache.offset = filled + len(tokens) - 1
         hidden = backbone(mx.tile(ids, (len(prefixes), 1)), cache)
 

@@ -1,4 +1,4 @@
-"""The keys and values of the last prompt, kept for the next one that begins alike."""
+"""The keys and values of the last prompt, kept for the next one with the same beginning."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from liquid_mlx.nn.cache import KVCache
 class PromptCache:
     """Prefills prompts, and keeps the last one so that what follows it need not read it again.
 
-    A question's picture is kept whole or not at all, which makes an answer the same whether the
-    picture was kept or not; a conversation keeps all that its next turn repeats.
+    A question's image is kept whole or not at all, which makes an answer the same whether the
+    image was kept or not; a chat keeps all that its next turn repeats.
     """
 
     def __init__(self, backbone: Backbone):
@@ -40,7 +40,8 @@ class PromptCache:
         cache = KVCache.joined([one], len(rests), len(shared) + longest + max_new_tokens)
         self.keep(shared, one)
         padding = [longest - len(rest) for rest in rests]
-        ids = mx.array([[*rest, *[0] * empty] for rest, empty in zip(rests, padding, strict=True)])
+        padded = [[*rest, *[0] * n] for rest, n in zip(rests, padding, strict=True)]
+        ids = mx.array(padded)  # [rests, longest]
         hidden = []
         width = max(1, PREFILL // len(rests))
         for start in range(0, longest, width):
@@ -49,7 +50,8 @@ class PromptCache:
         cache.pad(padding)
         last = longest - 1 - mx.array(padding)
         rows = mx.arange(len(rests))
-        return Prefix(cache, mx.concatenate(hidden, axis=1)[rows, last][:, None])
+        states = mx.concatenate(hidden, axis=1)  # [rests, longest, hidden]
+        return Prefix(cache, states[rows, last][:, None])
 
     def _known(self, shared: list[int], ids: list[int], capacity: int) -> KVCache:
         """A one-row cache that holds the beginning of ``ids``, at least ``shared``."""
@@ -67,7 +69,7 @@ class PromptCache:
 
     def keep(self, ids: list[int], cache: KVCache) -> None:
         """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
-        mx.eval(cache.keys, cache.values)  # another thread may take it up: leave nothing lazy
+        mx.eval(cache.keys, cache.values)  # another thread may use it: leave nothing lazy
         with self._lock:
             self._kept = ids[: cache.offset], cache
 

@@ -1,4 +1,4 @@
-"""What a sampler means: the distribution, a draw from it, and the noise that a draw needs."""
+"""Sampling: the distribution, a draw from it, and the noise that a draw needs."""
 
 import mlx.core as mx
 

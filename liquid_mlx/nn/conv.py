@@ -1,4 +1,4 @@
-"""The VQGAN's convolutions on [B, H, W, C], and the form of them that suits MLX's CPU backend.
+"""The VQGAN's convolutions on [B, H, W, C], written for MLX's CPU backend.
 
 MLX's CPU convolution copies its input into a matrix of 9 C columns, 1.2 GB for one layer at
 512x512. Here a 3x3 convolution is nine matrix products instead, one per tap: in a zero-padded strip
@@ -16,7 +16,7 @@ STRIP = 1 << 19  # elements of a strip
 
 def conv3x3(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     """3x3, stride 1, zero padding of 1: [B, H, W, C] and [O, 3, 3, C] -> [B, H, W, O]."""
-    if _on_cpu() and x.shape[-1] > 3:  # with 3 colours the copy is small and the products thin
+    if _on_cpu() and x.shape[-1] > 3:  # 3 channels: a small copy, narrow products
         return _nine_products(x, weight, bias)
     return mx.conv2d(x, weight, padding=1) + bias
 
@@ -26,10 +26,10 @@ def downsample3x3(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     rows = _rows(x) & ~1 if _on_cpu() else x.shape[1]
     strips = []
     for start in range(0, x.shape[1], rows):
-        strip = x[:, start : start + rows + 1]
+        strip = x[:, start : start + rows + 1]  # [B, rows + 1, W, C]
         last = start + rows >= x.shape[1]
         strip = mx.pad(strip, [(0, 0), (0, int(last)), (0, 1), (0, 0)])
-        strips.append(mx.conv2d(strip, weight, stride=2) + bias)
+        strips.append(mx.conv2d(strip, weight, stride=2) + bias)  # [B, rows / 2, W / 2, O]
     return mx.concatenate(strips, axis=1)
 
 
@@ -50,7 +50,7 @@ def _rows(x: mx.array) -> int:
 def _nine_products(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     batch, rows, columns, channels = x.shape
     width = columns + 2
-    matrices = mx.contiguous(weight.transpose(1, 2, 3, 0))
+    matrices = mx.contiguous(weight.transpose(1, 2, 3, 0))  # [3, 3, C, O]
     taps = [(i * width + j, matrices[i, j]) for i in range(3) for j in range(3)]
     strips = []
     for start in range(0, rows, _rows(x)):
@@ -58,10 +58,11 @@ def _nine_products(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
         top, bottom = max(start - 1, 0), min(start + n + 1, rows)
         # One row more than the convolution needs: the last taps' offset runs two pixels over.
         padding = [(0, 0), (top - start + 1, start + n + 2 - bottom), (1, 1), (0, 0)]
-        pixels = mx.pad(x[:, top:bottom], padding).reshape(batch, -1, channels)
+        pixels = mx.pad(x[:, top:bottom], padding)  # [B, n + 3, width, C]
+        pixels = pixels.reshape(batch, -1, channels)  # [B, (n + 3) width, C]
         total = bias
         for offset, tap in taps:
-            total = mx.addmm(total, pixels[:, offset : offset + n * width], tap)
+            total = mx.addmm(total, pixels[:, offset : offset + n * width], tap)  # [B, n width, O]
         # The two pixels at the end of each row straddle two rows: drop them.
-        strips.append(total.reshape(batch, n, width, -1)[:, :, :columns])
+        strips.append(total.reshape(batch, n, width, -1)[:, :, :columns])  # [B, n, W, O]
     return mx.concatenate(strips, axis=1)

@@ -20,7 +20,7 @@ class Quantization:
 class Linear(nn.Module):
     """``x @ weight.T + bias`` with ``weight`` [outputs, inputs], packed if quantized.
 
-    Unlike ``mlx.nn.Linear`` it draws no random numbers, and one class serves both forms.
+    Unlike ``mlx.nn.Linear`` it makes no random numbers, and one class is both dense and quantized.
     """
 
     def __init__(self, inputs: int, outputs: int, bias: bool = False):
@@ -31,20 +31,20 @@ class Linear(nn.Module):
         self.quantization: Quantization | None = None
         self._transposed: mx.array | None = None
 
-    def quantize(self, form: Quantization) -> None:
+    def quantize(self, quantization: Quantization) -> None:
         """Take the packed parameters' names and shapes; weights are loaded afterwards."""
         outputs, inputs = self.weight.shape
-        self.quantization = form
-        self.weight = mx.zeros((outputs, inputs * form.bits // 32), mx.uint32)
-        affine = form.mode == "affine"
-        groups = (outputs, inputs // form.group_size)
+        self.quantization = quantization
+        self.weight = mx.zeros((outputs, inputs * quantization.bits // 32), mx.uint32)
+        affine = quantization.mode == "affine"
+        groups = (outputs, inputs // quantization.group_size)
         self.scales = mx.zeros(groups, mx.float32 if affine else mx.uint8)
         if affine:
             self.biases = mx.zeros(groups)
 
     def __call__(self, x: mx.array) -> mx.array:
-        form = self.quantization
-        if form is None:
+        q = self.quantization
+        if q is None:
             matrix = self.weight.T if self._transposed is None else self._transposed
             return mx.addmm(self.bias, x, matrix) if "bias" in self else x @ matrix
         y = mx.quantized_matmul(
@@ -53,14 +53,14 @@ class Linear(nn.Module):
             scales=self.scales,
             biases=self.get("biases"),
             transpose=True,
-            group_size=form.group_size,
-            bits=form.bits,
-            mode=form.mode,
+            group_size=q.group_size,
+            bits=q.bits,
+            mode=q.mode,
         )
         return y + self.bias if "bias" in self else y
 
     def pretranspose(self) -> None:
-        """Transpose a dense weight once; on the CPU in memory: BLAS reads that 1.8 times faster."""
+        """Transpose a dense weight once; on the CPU in memory: BLAS reads it 1.8 times as fast."""
         if self.quantization is None:
             if mx.default_device() == mx.cpu:
                 self.weight = mx.contiguous(self.weight.T).T
@@ -78,7 +78,7 @@ class Linear(nn.Module):
 
     @staticmethod
     def joined(parts: list[Linear]) -> Linear | None:
-        """One matrix with the outputs of all parts, or None if they are of unlike form."""
+        """One matrix with the outputs of all parts, or None if dtypes or quantizations differ."""
         first = parts[0]
         if any(
             p.quantization != first.quantization
@@ -99,14 +99,14 @@ class Embedding(Linear):
 
     def lookup(self, ids: mx.array) -> mx.array:
         """Rows of ids [...] -> [..., width]."""
-        form = self.quantization
-        if form is None:
+        q = self.quantization
+        if q is None:
             return self.weight[ids]
         return mx.dequantize(
             self.weight[ids],
             scales=self.scales[ids],
             biases=self.biases[ids] if "biases" in self else None,
-            group_size=form.group_size,
-            bits=form.bits,
-            mode=form.mode,
+            group_size=q.group_size,
+            bits=q.bits,
+            mode=q.mode,
         )

@@ -77,13 +77,14 @@ class Attention(nn.Module):
     def __call__(self, x: mx.array) -> mx.array:
         batch, _, _, channels = x.shape
         h = self.norm(x, silu=False)
+        # [B, H, W, C] -> [B, 1 head, H W, C]
         q, k, v = (f(h).reshape(batch, 1, -1, channels) for f in (self.q, self.k, self.v))
         h = mx.fast.scaled_dot_product_attention(q, k, v, scale=channels**-0.5)
-        return x + self.proj_out(h.reshape(x.shape))
+        return x + self.proj_out(h.reshape(x.shape))  # [B, H, W, C]
 
 
 class Resample(nn.Module):
-    """Holder of the convolution that follows an upsampling or does a downsampling."""
+    """Holds the convolution that follows upsampling or does the downsampling."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,8 +100,8 @@ class Upsample(Resample):
     def __call__(self, x: mx.array) -> mx.array:
         batch, rows, columns, channels = x.shape
         shape = (batch, rows, 2, columns, 2, channels)
-        x = mx.broadcast_to(x[:, :, None, :, None], shape)
-        return self.conv(x.reshape(batch, 2 * rows, 2 * columns, channels))
+        x = mx.broadcast_to(x[:, :, None, :, None], shape)  # [B, H, 2, W, 2, C]
+        return self.conv(x.reshape(batch, 2 * rows, 2 * columns, channels))  # [B, 2 H, 2 W, C]
 
 
 class Level(nn.Module):
@@ -131,7 +132,7 @@ class Mid(nn.Module):
 
 
 def _attends(config: VQGANConfig, level: int) -> bool:
-    """Whether a level has attention: by the configured resolution, not the picture's."""
+    """Whether a level has attention: by the configured resolution, not the image's."""
     return config.resolution // 2**level in config.attn_resolutions
 
 
@@ -207,12 +208,13 @@ class VectorQuantizer(nn.Module):
         The distances |z|^2 + |e|^2 - 2 z.e are those of the reference, terms in its order, for at
         most `CHUNK` latents at a time.
         """
-        book = self.embedding.weight
+        book = self.embedding.weight  # [n_embed, embed_dim]
         squares = (book * book).sum(axis=1)
-        z = latents.reshape(-1, book.shape[1])
+        z = latents.reshape(-1, book.shape[1])  # [N, embed_dim]
         codes = []
         for start in range(0, z.shape[0], CHUNK):
             rows = z[start : start + CHUNK]
+            # [up to CHUNK, n_embed]
             distances = (rows * rows).sum(axis=1, keepdims=True) + squares - 2 * (rows @ book.T)
             codes.append(distances.argmin(axis=1).astype(mx.int32))
         return mx.concatenate(codes).reshape(latents.shape[:-1])
@@ -221,7 +223,7 @@ class VectorQuantizer(nn.Module):
 class VQGAN(nn.Module):
     """Encoder, codebook and decoder.
 
-    Memory grows with the batch: at 512x512 on a CPU one picture takes 0.8 GB beside the weights.
+    Memory grows with the batch: at 512x512 on a CPU one image takes 0.8 GB beside the weights.
     """
 
     def __init__(self, config: VQGANConfig) -> None:
@@ -242,7 +244,7 @@ class VQGAN(nn.Module):
         _, height, width, _ = pixels.shape
         if height % self.factor or width % self.factor:
             raise ImageError(
-                f"A picture of {width} x {height} pixels does not divide into codes of "
+                f"An image of {width} x {height} pixels does not divide into codes of "
                 f"{self.factor} x {self.factor}: resize it first."
             )
         return self.quant_conv(self.encoder(pixels))
@@ -258,7 +260,8 @@ class VQGAN(nn.Module):
     def decode(self, codes: mx.array) -> mx.array:
         """Codes [B, rows, columns], any grid -> pixels float32 [B, H, W, 3], not clamped to -1..1.
 
-        The first rows of an unfinished picture decode as a smaller picture, the honest preview.
-        They are not quite the rows of the whole: attention and norms see all that there is.
+        The first rows of an unfinished image decode as a smaller image, which serves as preview.
+        They differ a little from those rows of the whole: attention and norms see all pixels.
         """
-        return self.decoder(self.post_quant_conv(self.quantize.embedding.weight[codes]))
+        latents = self.quantize.embedding.weight[codes]  # [B, rows, columns, embed_dim]
+        return self.decoder(self.post_quant_conv(latents))
