@@ -79,6 +79,7 @@ def web() -> Iterator[str]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
+    server.server_close()
 
 
 def names(*arguments: str) -> list[str]:
@@ -156,7 +157,7 @@ def test_one_bad_address_does_not_stop_the_rest(web: str, run: Run) -> None:
     done = run("ask", f"{web}/page", f"{web}/none", f"{web}/red.png", "What?", "-m", "2")
     assert done.exit_code == 3
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [f"{web}/red.png"]
-    assert "not a picture" in done.stderr
+    assert "not an image" in done.stderr
     assert "404" in done.stderr
 
 

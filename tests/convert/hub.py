@@ -58,6 +58,7 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+        server.server_close()
         thread.join()
 
 
