@@ -119,7 +119,7 @@ def save_png(
     """
     path = Path(path)
     if path.suffix.lower() not in ("", ".png"):
-        raise ImageError(f"Images are written as PNG: call it {path.with_suffix('.png').name}.")
+        raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
     beside = path.with_name(f".{secrets.token_hex(8)}.png")
     try:
         image.save(beside, "PNG", pnginfo=_text_chunks(settings) if settings else None)
@@ -168,7 +168,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.I
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has too many pixels: make it smaller first.") from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{name} is not an image that can be read: try PNG or JPEG.") from None
+        raise ImageError(f"{name} is not a picture that can be read: try PNG or JPEG.") from None
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be read ({reason.rstrip('.')}).") from None

@@ -169,8 +169,8 @@ def test_no_file_stays_open(tmp_path):
     ("data", "message"),
     [
         (b"", "empty"),
-        (b"no picture", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"no picture", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
         (file_bytes(picture(50, 50))[:-300], "truncated"),
         (file_bytes(picture(50, 50), "JPEG")[:900], "truncated"),
     ],

@@ -69,7 +69,7 @@ class PromptCache:
 
     def keep(self, ids: list[int], cache: KVCache) -> None:
         """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
-        mx.eval(cache.keys, cache.values)  # another thread may use it: leave nothing lazy
+        mx.eval(cache.keys, cache.values)  # another thread may take it up: leave nothing lazy
         with self._lock:
             self._kept = ids[: cache.offset], cache
 

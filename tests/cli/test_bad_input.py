@@ -122,7 +122,7 @@ BAD = [
     ("generate -C empty.png", "empty"),
     ("ask none.png What?", "does not exist"),
     ("ask empty.png What?", "empty"),
-    ("ask noise.bin What?", "not an image"),
+    ("ask noise.bin What?", "not a picture"),
     ("ask cut.png What?", "cut.png"),
     ("ask bomb.png What?", "pixels"),
     ("ask photos/red.png ''", "empty"),

@@ -157,7 +157,7 @@ def test_one_bad_address_does_not_stop_the_rest(web: str, run: Run) -> None:
     done = run("ask", f"{web}/page", f"{web}/none", f"{web}/red.png", "What?", "-m", "2")
     assert done.exit_code == 3
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == [f"{web}/red.png"]
-    assert "not an image" in done.stderr
+    assert "not a picture" in done.stderr
     assert "404" in done.stderr
 
 

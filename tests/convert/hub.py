@@ -58,7 +58,6 @@ def serve() -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
-        server.server_close()
         thread.join()
 
 
