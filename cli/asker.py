@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from liquid_mlx.errors import ImageError, PromptError
+
+from .inputs import Source
+from .options import Sampling, seeded
+from .terminal import Status
+
 if TYPE_CHECKING:
     from liquid_mlx.model import Liquid
-
-    from .inputs import Source
-    from .terminal import Status
 
 T = TypeVar("T")
 
@@ -24,7 +27,7 @@ class Asker:
     def __init__(
         self,
         liquid: Liquid,
-        sampling: dict[str, Any],
+        sampling: Sampling,
         *,
         exif: bool = True,
         choices: list[str] | None = None,
@@ -36,10 +39,6 @@ class Asker:
         self.choices = choices
         self.answer = answer
 
-    def settings(self, index: int) -> dict[str, Any]:
-        seed = self.sampling["seed"]
-        return {**self.sampling, "seed": None if seed is None else (seed + index) % 2**32}
-
     def ask(self, picture: Path | bytes, question: str, index: int = 0) -> dict[str, Any]:
         """The answer to question ``index`` of a run, with what belongs to this way of asking."""
         if self.choices is not None:
@@ -49,7 +48,7 @@ class Asker:
         if self.answer is not None:
             value = self.liquid.score(picture, question, self.answer, exif=self.exif)
             return {"answer": self.answer, "log_probability": value}
-        text = self.liquid.answer(picture, question, exif=self.exif, **self.settings(index))
+        text = self.liquid.answer(picture, question, exif=self.exif, **seeded(self.sampling, index))
         return {"answer": text.strip()}
 
     def ask_all(
@@ -59,10 +58,8 @@ class Asker:
 
         A question that is empty or too long has ``{"error": PromptError}``.
         """
-        from liquid_mlx.errors import PromptError
-
         if self.choices is None and self.answer is None and len(questions) > 1:
-            seeds = [self.settings(index)["seed"] for index, _ in questions]
+            seeds = [seeded(self.sampling, index)["seed"] for index, _ in questions]
             settings = {**self.sampling, "seed": None if None in seeds else seeds}
             try:
                 texts = self.liquid.answers(
@@ -91,8 +88,6 @@ def rows(
     asker: Asker, source: Source, tasks: Sequence[tuple[int, str]], total: int, status: Status
 ) -> Iterator[dict[str, Any]]:
     """What is to be shown about a picture; an ``error`` is one of its questions, or its own."""
-    from liquid_mlx.errors import ImageError
-
     try:
         picture = source.read()
         for batch in batches(tasks):

@@ -1,4 +1,4 @@
-"""Drawing with progress, previews and step pictures: what ``generate`` and ``chat`` share."""
+"""Drawing with progress, previews and an image per row: what ``generate`` and ``chat`` share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREVIEW_SHARE = 5  # previews may take a fifth as long as drawing
 
 @dataclass(frozen=True)
 class Draw:
-    """One call of the model: ``len(paths)`` pictures of a prompt, drawn at once."""
+    """One call of the model: a batch of ``len(paths)`` images of a prompt."""
 
     prompt: str
     seed: int
@@ -33,7 +33,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What is done with every picture, beside drawing it."""
+    """What is written of every image, and what is shown while it is drawn."""
 
     settings: dict[str, Any]
     metadata: bool = True
@@ -46,7 +46,7 @@ class OutputOptions:
 
 @dataclass(frozen=True)
 class SavedImage:
-    """A picture that was written, and how long its call took."""
+    """An image that was written, and how long its call took."""
 
     path: Path
     picture: GeneratedImage
@@ -82,7 +82,7 @@ def draw(
                 partial = path.with_name(f"{path.stem}-partial.png")
                 check_free([partial], how.overwrite)
                 save(picture, partial, how)
-                status.say(f"{partial}  {last.position} of {last.total} codes")
+                status.say(f"{partial}  {last.position} of {last.total} image tokens")
         raise
     assert last is not None
     speed = last.total * count / status.seconds
@@ -133,10 +133,9 @@ def sidecar(path: Path) -> Path:
     return path.with_suffix(".metadata.json")
 
 
-def summary(drawn: SavedImage, codes: int) -> str:
-    """One line about a picture."""
-    settings = drawn.picture.settings
+def summary(drawn: SavedImage) -> str:
+    """One line about an image."""
     return (
-        f"{drawn.path}  seed {settings.seed}  {codes} codes in {duration(drawn.seconds)} "
-        f"({drawn.tokens_per_second:.1f} tokens/s)"
+        f"{drawn.path}  seed {drawn.picture.settings.seed}  {drawn.picture.codes.size} image "
+        f"tokens in {duration(drawn.seconds)} ({drawn.tokens_per_second:.1f} tokens/s)"
     )

@@ -1,57 +1,93 @@
-"""The ``liquid`` command: what it knows, and how it ends."""
+"""The ``liquid`` command: which commands there are, and how they end."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx._version import __version__
-from liquid_mlx.errors import LiquidError
+from liquid_mlx.errors import LiquidError, UsageError
 
-from .commands import (
-    ask,
-    bench,
-    caption,
-    chat,
-    codes,
-    convert,
-    generate,
-    info,
-    models,
-)
+from .terminal import one_line
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs failed, 130 Ctrl-C.
 """
 
+# A command is the function of its name in commands/MODULE.py, imported when it is called. Its line
+# in `liquid --help` stands here and is the first sentence of its own help.
+COMMANDS = {
+    "generate": ("generate", "Generate images from prompts."),
+    "ask": ("ask", "Ask questions about images."),
+    "caption": ("caption", "Describe images."),
+    "chat": ("chat", "Chat with the model, line by line."),
+    "encode": ("codes", "Turn images into VQ codes."),
+    "decode": ("codes", "Turn VQ codes back into images."),
+    "convert": ("convert", "Convert a Liquid checkpoint from PyTorch."),
+    "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
+    "models": ("models", "List the models on this machine."),
+    "info": ("info", "Describe a model, or show the settings inside a PNG."),
+}
 
-class Commands(TyperGroup):
-    """Turns the errors that users cause into one sentence and an exit code."""
+
+class Command(TyperCommand):
+    """One command; arguments that cannot be combined end it as the parser's own errors do."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         try:
-            return super().invoke(ctx)
+            return super().invoke(ctx)  # type: ignore[arg-type]
+        except UsageError as error:
+            ctx.fail(str(error))
+
+
+class Commands(TyperGroup):
+    """Loads a command when it is called, and turns users' errors into a sentence and an exit code.
+
+    ``commands`` holds names and summaries alone, which is all that help and completion show.
+    """
+
+    def __init__(self, **attributes: Any):
+        super().__init__(**attributes)
+        for name, (_, summary) in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=summary))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        try:
+            return super().invoke(ctx)  # type: ignore[arg-type]
         except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
             raise
         except LiquidError as error:
             message = str(error)
         except MemoryError:
-            message = "There is not enough memory: use a smaller model, or fewer pictures at once."
+            message = "There is not enough memory: use a smaller model, or fewer images at once."
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
             message = f"{where}{error.strerror or error}."
-        from .terminal import one_line
-
         print(f"liquid: {one_line(message)}", file=sys.stderr)
         raise typer.Exit(1)
 
 
+def load_command(name: str) -> Any:
+    """Import the module of a command; the result is its Click command."""
+    module = importlib.import_module(f".commands.{COMMANDS[name][0]}", __package__)
+    function: Callable[..., None] = getattr(module, name)
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name, cls=Command)(function)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="liquid",
-    help="Draw pictures, ask questions about them, and chat: Liquid models on MLX.",
+    help="Generate images, ask questions about them, and chat: Liquid models on MLX.",
     epilog=EXIT_CODES,
     cls=Commands,
     rich_markup_mode=None,  # plain help: rich would double its cost
@@ -59,17 +95,6 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("generate")(generate.generate)
-app.command("ask")(ask.ask)
-app.command("caption")(caption.caption)
-app.command("chat")(chat.chat)
-app.command("encode")(codes.encode)
-app.command("decode")(codes.decode)
-app.command("convert")(convert.convert)
-app.command("bench")(bench.bench)
-app.command("models")(models.models)
-app.command("info")(info.info)
-app.command("bench")(bench.bench)
 
 
 def _version(asked: bool) -> None:

@@ -1,63 +1,102 @@
-"""Options that several commands share."""
+"""Options that several commands share, and what becomes of them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+import liquid_mlx
+from liquid_mlx.errors import UsageError
+
+if TYPE_CHECKING:
+    from liquid_mlx.model import Liquid
+
+    from .terminal import Status
+
+MODEL_HELP = "A converted folder, a Hugging Face repo id, or demo."
+
 Model = Annotated[
-    str,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        envvar="LIQUID_MODEL",
-        help="A converted folder, a Hugging Face repo id, or demo.",
-    ),
+    str, typer.Option("--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP)
 ]
-ModelOrPicture = Annotated[
+OptionalModel = Annotated[
     str | None,
     typer.Option(
-        "--model",
-        metavar="NAME",
-        envvar="LIQUID_MODEL",
-        help="A converted folder, a Hugging Face repo id, or demo.",
-        show_default="demo",
+        "--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP, show_default="demo"
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Dtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print times and memory on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
+Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object per line, as they come.")]
+NoExif = Annotated[
+    bool, typer.Option("--no-exif", help="Ignore EXIF orientation, as the reference does.")
+]
+
+# Sampling of text: ask, caption and chat.
 MaxTokens = Annotated[
-    int, typer.Option("--max-tokens", "-m", metavar="N", help="The longest answer.")
+    int, typer.Option("--max-tokens", "-m", metavar="N", help="Longest answer, in tokens.")
 ]
 Temperature = Annotated[
-    float,
-    typer.Option(
-        "--temperature", "--temp", metavar="T", help="0 takes the likeliest token each time."
-    ),
+    float, typer.Option("--temperature", "--temp", metavar="T", help="0 is greedy decoding.")
 ]
-TopK = Annotated[int, typer.Option("--top-k", metavar="K", help="Only the K likeliest (0: all).")]
-TopP = Annotated[
-    float, typer.Option("--top-p", metavar="P", help="Only the likeliest that make up P.")
+TopK = Annotated[
+    int, typer.Option("--top-k", metavar="K", help="Sample from the K likeliest tokens; 0: all.")
 ]
+TopP = Annotated[float, typer.Option("--top-p", metavar="P", help="Nucleus sampling; 1 is off.")]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="For a temperature above 0."),
+    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Makes sampling repeatable."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
-Jsonl = Annotated[bool, typer.Option("--jsonl", help="A JSON object per line, as they come.")]
-NoExif = Annotated[
-    bool, typer.Option("--no-exif", help="Do not turn phone photos upright (the reference).")
-]
+
+
+class Sampling(TypedDict):
+    """How text is sampled, as `Liquid.answer`, `caption` and `stream_chat` take it."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int | None
+
+
+def seeded(sampling: Sampling, index: int) -> Sampling:
+    """For item ``index`` of a run: ``seed + index``, so that each can be repeated alone."""
+    seed = sampling["seed"]
+    return {**sampling, "seed": None if seed is None else (seed + index) % 2**32}
+
+
+def output_format(as_json: bool, as_jsonl: bool) -> str:
+    """The format that ``--json`` and ``--jsonl`` ask for: "json", "jsonl" or "text"."""
+    if as_json and as_jsonl:
+        raise UsageError("--json and --jsonl cannot be combined.")
+    return "json" if as_json else "jsonl" if as_jsonl else "text"
+
+
+def load_model(
+    name: str,
+    status: Status,
+    *,
+    dtype: str | None = None,
+    low_ram: bool = False,
+    verbose: bool = False,
+) -> Liquid:
+    """Load a model while the status line says so; its time starts anew afterwards."""
+    status.start(f"loading {name}")
+    liquid = liquid_mlx.load(name, dtype=dtype, low_ram=low_ram)
+    if verbose:
+        status.say(f"{name} loaded in {status.seconds:.2f} s")
+    status.start()
+    return liquid
 
 
 def memory() -> str:
-    """The most memory that MLX held."""
+    """The most memory that MLX has held."""
     import mlx.core as mx
 
     return f"peak memory {mx.get_peak_memory() / 1e9:.2f} GB"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from liquid_mlx.errors import FileError, ImageError
+from liquid_mlx.errors import FileError
 
 DEFAULT_NAME = "{prompt}-{seed}.png"
 _NAME_BYTES = 100
@@ -27,13 +28,13 @@ def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Pat
     ``{prompt}-{seed}.png``. Pictures that would share a name have ``-1``, ``-2`` ... added.
 
     Raises:
-        ImageError: the pattern names another kind of file than PNG.
+        FileError: the pattern names another kind of file than PNG.
     """
     if pattern.endswith(("/", os.sep)) or Path(pattern).expanduser().is_dir():
         pattern = str(Path(pattern) / DEFAULT_NAME)
     suffix = Path(pattern).suffix
     if suffix.lower() != ".png":
-        raise ImageError(f"{pattern}: pictures are written as PNG; give a name that ends in .png.")
+        raise FileError(f"{pattern}: images are written as PNG; give a name that ends in .png.")
     names = [
         pattern.replace("{seed}", str(seed))
         .replace("{index}", str(index))
@@ -61,8 +62,6 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         FileError: it cannot be read, is not text, or has no line.
     """
-    import sys
-
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.expanduser().read_bytes()
         lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]

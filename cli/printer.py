@@ -1,14 +1,19 @@
-"""Results of many inputs: a table for people, lines for pipes, JSON for programs."""
+"""Tables for people, lines for pipes, JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .terminal import clean, one_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+GAP = 2  # spaces between columns
 
 
 class Results:
@@ -17,29 +22,29 @@ class Results:
     Args:
         columns: keys of a row, in order; the last one takes the room that is left.
         widths: the longest text of every column but the last.
-        form: "json" (an array at the end, or one object if ``single``), "jsonl", or "text".
+        output: "json" (an array at the end, or one object if ``single``), "jsonl", or "text".
         single: there is one row.
     """
 
     def __init__(
-        self, columns: Sequence[str], widths: Sequence[int], form: str, single: bool = False
+        self, columns: Sequence[str], widths: Sequence[int], output: str, single: bool = False
     ):
+        self.single = single
         self._columns = columns
-        self._form = form
-        self._single = single
+        self._output = output
         self._rows: list[dict[str, Any]] = []
         self._widths: list[int] | None = None
-        if form == "text" and not single and sys.stdout.isatty():
-            room = shutil.get_terminal_size().columns // (len(columns) + 1)
+        if output == "text" and not single and sys.stdout.isatty():
+            share = _room() // (len(columns) + 1)  # the last column has two shares or more
             pairs = zip(columns, widths, strict=False)
-            self._widths = [max(len(name), min(width, room)) for name, width in pairs]
-            self._row([name.upper() for name in columns])
+            self._widths = [max(len(name), min(width, share)) for name, width in pairs]
+            self._row([name.upper().replace("_", " ") for name in columns])
 
     def add(self, row: dict[str, Any]) -> None:
         """Take a row; one with an ``error`` is left out of text."""
-        if self._form == "json":
+        if self._output == "json":
             self._rows.append(row)
-        elif self._form == "jsonl":
+        elif self._output == "jsonl":
             print(json.dumps(row, ensure_ascii=False), flush=True)
         elif "error" in row:
             return
@@ -52,36 +57,84 @@ class Results:
         if self._widths is None:
             print("\t".join(texts), flush=True)
             return
-        from rich.cells import cell_len, set_cell_size
-        from rich.console import Console
+        from rich.table import Table
         from rich.text import Text
 
-        first = ""
-        for name, text, width in zip(self._columns, texts, self._widths, strict=False):
-            if cell_len(text) > width and name == "picture":  # the end of a path tells more
-                text = "…" + set_cell_size(text[::-1], width - 1)[::-1].strip()
-            elif cell_len(text) > width:
-                text = set_cell_size(text, width - 1).strip() + "…"
-            first += set_cell_size(text, width) + "  "
-        room = max(shutil.get_terminal_size().columns - 1 - len(first), 16)
-        lines = Text(texts[-1]).wrap(Console(width=room), room) or [Text()]
-        for i, line in enumerate(lines):
-            print((first if i == 0 else " " * len(first)) + line.plain.rstrip(), flush=True)
+        line = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+        for width in self._widths:
+            line.add_column(width=width)
+        line.add_column(overflow="fold")
+        cells = [Text(text, no_wrap=True, overflow="ellipsis") for text in texts[:-1]]
+        for cell, name, width in zip(cells, self._columns, self._widths, strict=True):
+            if name == "picture" and cell.cell_len > width:  # the end of a path tells more
+                cell.plain = _tail(cell.plain, width)
+        line.add_row(*cells, Text(texts[-1]))
+        _print(line)
 
     def end(self) -> None:
         """Print what waits for the end."""
-        if self._form == "json":
-            rows: Any = self._rows[0] if self._single and self._rows else self._rows
+        if self._output == "json":
+            rows: Any = self._rows[0] if self.single and self._rows else self._rows
             print(json.dumps(rows, ensure_ascii=False, indent=2))
 
 
-def form(as_json: bool, as_jsonl: bool) -> str:
-    """The form that ``--json`` and ``--jsonl`` ask for."""
-    import typer
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False
+) -> None:
+    """Print a table; its columns share a terminal's width, in a pipe nothing is cut or wrapped.
 
-    if as_json and as_jsonl:
-        raise typer.BadParameter("--json and --jsonl exclude each other.")
-    return "json" if as_json else "jsonl" if as_jsonl else "text"
+    Args:
+        numbers: align every column but the first to the right.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
+    for i, name in enumerate(header):
+        table.add_column(Text(name), justify="right" if numbers and i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(one_line(text)) for text in row))
+    _print(table)
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """Print names with their values, one a line; a long value wraps beside its name."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(Text(one_line(name)), Text(one_line(value)))
+    _print(table)
+
+
+def gigabytes(size: int) -> str:
+    """Bytes as people write them."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _print(table: RenderableType) -> None:
+    """Print a table without colours, and without the spaces that fill its last column."""
+    from rich.console import Console
+
+    console = Console(color_system=None, width=_room() if sys.stdout.isatty() else 1 << 16)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()), flush=True)
+
+
+def _room() -> int:
+    """Characters that a line of the terminal takes without wrapping."""
+    return shutil.get_terminal_size().columns - 1
+
+
+def _tail(text: str, width: int) -> str:
+    """The end of a text that is too long, ``width`` cells wide."""
+    from rich.cells import set_cell_size
+
+    return "…" + set_cell_size(text[::-1], width - 1)[::-1].strip()
 
 
 def _text(value: Any) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from typer.main import get_command
-
-from .main import EXIT_CODES, app
+from .main import COMMANDS, EXIT_CODES, load_command
 
 HEADER = f"""\
 # Commands
@@ -35,11 +33,8 @@ sets up completion for bash, zsh or fish; `liquid --show-completion` prints the 
 
 def reference() -> str:
     """The whole page, as Markdown."""
-    group: Any = get_command(app)
-    parts = [HEADER]
-    for name, command in group.commands.items():
-        parts.append("\n".join(_command(name, command)))
-    return "\n".join(parts)
+    parts = ["\n".join(_command(name, load_command(name))) for name in COMMANDS]
+    return "\n".join([HEADER, *parts])
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
 
 REFRESH = 0.1  # seconds between updates of the status line
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -42,7 +46,8 @@ def duration(seconds: float) -> str:
 class Status:
     """A line on stderr, rewritten in place on a terminal; lines that stay go through ``say``.
 
-    Quiet, it prints nothing; when stderr is not a terminal it prints only what stays.
+    Quiet, it prints nothing; when stderr is not a terminal it prints only what stays. Text from
+    outside is shown as it is: rich is never given markup.
     """
 
     def __init__(self, quiet: bool = False):
@@ -50,7 +55,7 @@ class Status:
         self.live = not quiet and sys.stderr.isatty()
         self._shown = 0.0
         self._started = time.perf_counter()
-        self._dirty = False
+        self._line: Live | None = None
 
     def __enter__(self) -> Status:
         return self
@@ -78,33 +83,54 @@ class Status:
 
     def show(self, text: str) -> None:
         """Put text on the line."""
-        if not self.live:
-            return
-        width = shutil.get_terminal_size().columns - 1
-        line = clean(text).replace("\n", " ")[:width]
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
-        self._dirty = True
+        if self.live:
+            from rich.text import Text
+
+            self._render(Text(one_line(text), no_wrap=True, overflow="ellipsis"))
 
     def progress(self, title: str, done: int, total: int, unit: str = "tokens") -> None:
         """Show how far a task is, how fast, and how long it will still take."""
         if not self.live or (time.perf_counter() - self._shown < REFRESH and done < total):
             return
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
         self._shown = time.perf_counter()
-        speed = done / max(self.seconds, 1e-9)
-        numbers = f"{done}/{total}  {speed:.1f} {unit}/s  {duration((total - done) / speed)} left"
-        room = shutil.get_terminal_size().columns - len(numbers) - 5
-        bar = min(24, room // 3)
-        title = one_line(title)
-        if len(title) > room - bar:
-            title = title[: max(room - bar - 1, 0)] + "…"
-        filled = bar * done // total
-        self.show(f"{title}  {'━' * filled}{'─' * (bar - filled)}  {numbers}")
+        numbers = f"{done}/{total}"
+        if done:
+            speed = done / max(self.seconds, 1e-9)
+            left = duration((total - done) / speed)
+            numbers += f"  {speed:.1f} {unit}/s  {left} left"
+        line = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+        line.add_column(overflow="ellipsis")
+        line.add_column(max_width=24)
+        line.add_column(no_wrap=True)
+        name = Text(one_line(title), no_wrap=True, overflow="ellipsis")
+        line.add_row(name, ProgressBar(total, done, width=24), Text(numbers, no_wrap=True))
+        self._render(line)
+
+    def _render(self, line: RenderableType) -> None:
+        if self._line is None:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True, highlight=False)
+            self._line = Live(
+                console=console,
+                transient=True,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._line.start()
+        self._line.update(line, refresh=True)
 
     def clear(self) -> None:
         """Take the line away."""
-        if self._dirty:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._dirty = False
+        if self._line is not None:
+            self._line.stop()
+            self._line = None
 
     def say(self, text: str) -> None:
         """Print a line that stays."""

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from liquid_mlx.errors import FileError, ImageError, LiquidError
 
+from .inputs import expand
 from .outputs import read_lines
+from .terminal import Status, about
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from liquid_mlx.model import Liquid
-
-    from .terminal import Status
 
 LONGEST = 2  # times as long as wide: longer pictures are left out
 
@@ -52,41 +52,37 @@ def pairs(file: Path) -> list[Pair]:
 
 def captioned(names: Sequence[str]) -> list[Pair]:
     """Pictures with the text of the .txt beside each; raises FileError where one is missing."""
-    from .inputs import expand
-
     found = []
     for source in expand(names):
         if source.path is None:
-            raise ImageError(f"{source.name} is not a file, and training data needs a .txt beside.")
-        beside = source.path.expanduser().with_suffix(".txt")
-        if not beside.is_file():
-            raise FileError(f"{beside} is missing: `liquid caption --txt` writes one per picture.")
-        found.append(Pair(source.path.expanduser(), "\n".join(read_lines(beside))))
+            raise FileError(f"{source.name} is not a file with a .txt next to it.")
+        text = source.path.expanduser().with_suffix(".txt")
+        if not text.is_file():
+            raise FileError(f"{text} is missing: `liquid caption --txt` writes one per image.")
+        found.append(Pair(source.path.expanduser(), "\n".join(read_lines(text))))
     return found
 
 
 def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
     """Write the file, whole or not at all; the number of pictures that failed."""
-    from .terminal import about
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    tmp = path.with_name(f".{path.name}.{os.getpid()}.part")
     failed = 0
     try:
-        with beside.open("w", encoding="utf-8") as file:
+        with tmp.open("w", encoding="utf-8") as file:
             for i, pair in enumerate(found):
-                status.progress(str(pair.path), i + 1, len(found), "pictures")
+                status.progress(str(pair.path), i, len(found), "images")
                 try:
                     file.writelines(_lines(liquid, pair, status))
                 except LiquidError as error:
                     failed += 1
                     status.warn(about(str(pair.path), error))
         if failed == len(found):
-            raise ImageError("None of the pictures could be read: nothing was written.")
-        beside.replace(path)
+            raise ImageError("None of the images could be read: nothing was written.")
+        tmp.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
-    status.say(f"{path}  {len(found) - failed} of {len(found)} pictures")
+        tmp.unlink(missing_ok=True)
+    status.say(f"{path}  {len(found) - failed} of {len(found)} images")
     return failed
 
 
@@ -95,7 +91,7 @@ def _lines(liquid: Liquid, pair: Pair, status: Status) -> Iterator[str]:
 
     picture = load_image(pair.path, exif=False).convert("RGB")
     if max(picture.size) > LONGEST * min(picture.size):
-        status.warn(f"{pair.path} is more than {LONGEST} times as long as wide: left out")
+        status.warn(f"{pair.path} is more than {LONGEST} times as long as wide: skipped")
         return
     side = liquid.config.vqgan.resolution
     codes = liquid.encode(centre(picture, side), exif=False)

@@ -12,15 +12,13 @@ import uuid
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from liquid_mlx.errors import FileError, ImageError
 
+from .asker import Asker, batches
 from .outputs import read_lines
-
-if TYPE_CHECKING:
-    from .asker import Asker
-    from .terminal import Status
+from .terminal import Status, about
 
 
 @dataclass(frozen=True)
@@ -93,9 +91,6 @@ class Answers:
 
     def fill(self, asker: Asker, folder: Path | None, status: Status) -> int:
         """Answer what is not answered yet; the number of questions that failed."""
-        from .asker import batches
-        from .terminal import about
-
         self._path.parent.mkdir(parents=True, exist_ok=True)
         total, failed = len(self._questions), 0
         skipped = total - len(self._todo)

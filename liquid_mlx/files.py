@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from liquid_mlx.errors import CheckpointError
+from liquid_mlx.errors import CheckpointError, LiquidError
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
@@ -21,16 +21,21 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; raises CheckpointError if it is missing or is not one."""
+def read_json(path: Path, error: type[LiquidError] = CheckpointError) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: a file of a model folder; of any other kind if another ``error`` is named.
+        error: raised if the file is missing or does not hold a JSON object.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{path.parent} has no {path.name}: is this a model folder?"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}).") from None
+        if error is CheckpointError:
+            raise error(f"{path.parent} has no {path.name}: is this a model folder?") from None
+        raise error(f"{path} does not exist.") from None
+    except (OSError, ValueError, RecursionError) as reason:
+        raise error(f"{path} cannot be read as JSON ({reason}).") from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} does not hold a JSON object.")
+        raise error(f"{path} does not hold a JSON object.")
     return values

@@ -27,7 +27,7 @@ ROWS = (1, 2, 4, 8)
 COPIED = 1 << 28  # bytes: far more than any cache holds
 PROMPT = 256
 ANSWER = 32
-BRIEF = 60.0  # seconds: a picture that takes less is drawn, one that takes longer is reckoned
+BRIEF = 60.0  # seconds: a picture that takes less is drawn, one that takes longer is estimated
 
 
 def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> d
     mx.reset_peak_memory()
     say("memory bandwidth")
     bandwidth = copy_bandwidth()
-    say("steps")
+    say("decoding steps")
     steps = {count: step_seconds(liquid, count, total) for count in ROWS}
     say("sampler")
     sampler = sampler_seconds(liquid)
@@ -55,7 +55,7 @@ def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> d
     picture = total * (steps[2] + sampler) + decoder
     drawn = picture < BRIEF
     if drawn:
-        say("a picture")
+        say("a whole image")
         picture = _median(lambda: liquid.generate_image("a red circle", seed=0), 1)
     table = weight_bytes(backbone.model.embed_tokens, dtype)
     untied = weight_bytes(backbone.lm_head, dtype) if "lm_head" in backbone else 0
@@ -86,31 +86,29 @@ def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> d
     }
 
 
-def report(r: dict[str, Any]) -> str:
-    """The measurement as text."""
+def report(r: dict[str, Any]) -> dict[str, str]:
+    """The measurement in words, by name."""
     one = r["step_seconds"][1]
-    picture = f"{r['picture_seconds']:.2f} s" + ("" if r["picture_was_drawn"] else ", reckoned")
-    lines = {
+    picture = f"{r['picture_seconds']:.2f} s" + ("" if r["picture_was_drawn"] else " (estimated)")
+    return {
         "model": f"{r['model']}, {r['dtype']}",
         "machine": f"{r['machine']} ({r['device']}), {r['memory_bytes'] / 1e9:.1f} GB",
         "memory bandwidth": f"{r['copy_bytes_per_second'] / 1e9:.1f} GB/s, measured by a copy",
         "read per step": f"{(r['step_weight_bytes'] + r['step_cache_bytes']) / 1e9:.4g} GB "
-        f"(weights {r['step_weight_bytes'] / 1e9:.4g}, keys and values in mid-picture "
+        f"(weights {r['step_weight_bytes'] / 1e9:.4g}, keys and values in mid-image "
         f"{r['step_cache_bytes'] / 1e9:.3g})",
-        "of the bound": f"{r['percent_of_bound']:.0f} %",
+        "of the bound": f"{r['percent_of_bound']:.0f} % of what memory bandwidth allows",
         "step": ", ".join(
-            f"{rows} rows {seconds * 1e3:.2f} ms ({seconds / one:.2f})"
+            f"batch {rows}: {seconds * 1e3:.2f} ms ({seconds / one:.2f})"
             for rows, seconds in r["step_seconds"].items()
         ),
         "sampler": f"{r['sampler_seconds'] * 1e3:.2f} ms",
-        "picture": f"{r['picture_codes_per_second']:.1f} codes/s, {picture} in all",
+        "image": f"{r['picture_codes_per_second']:.1f} tokens/s, {picture} in all",
         "prompt": f"{r['prefill_tokens_per_second']:.0f} tokens/s",
         "answer": f"{r['answer_tokens_per_second']:.1f} tokens/s",
         "pixels": f"decode {r['decoder_seconds']:.2f} s, encode {r['encoder_seconds']:.2f} s",
         "peak memory": f"{r['peak_bytes'] / 1e9:.2f} GB",
     }
-    width = max(map(len, lines))
-    return "\n".join(f"{name:{width}}  {text}" for name, text in lines.items())
 
 
 def _median(run: Callable[[], object], repeats: int) -> float:

@@ -1,4 +1,4 @@
-"""Predictions: seconds per picture on each Apple chip, from bytes per step and memory bandwidth."""
+"""Predictions: seconds per image on each Apple chip, from bytes per step and memory bandwidth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig
+
+from ..printer import print_table
+from ..terminal import one_line
 
 PROMPT = 16  # tokens before the first code
 ROWS = 2  # with guidance
@@ -39,7 +42,7 @@ class Geometry:
         return c.num_hidden_layers * layer
 
     def step_bytes(self, bits: float) -> float:
-        """Read per step: the body, the head's image rows, keys and values in mid-picture."""
+        """Read per step: the body, the head's image rows, keys and values in mid-image."""
         c = self.backbone
         head = self.codes * c.hidden_size * min(max(bits, HEAD_BITS), 16) / 8
         token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * HALF
@@ -89,26 +92,20 @@ def predict(geometry: Geometry, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(plan: dict[str, Any]) -> str:
-    """The prediction as text."""
+def print_plan(plan: dict[str, Any]) -> None:
+    """Print the prediction as a table."""
     widths = list(plan["step_gb"])
     least, most = (round(100 * share) for share in plan["efficiency"])
-    rows = [["chip", "GB/s", *widths]]
+    rows = []
     for chip in plan["chips"]:
         ranges = ("-".join(_seconds(s) for s in chip["seconds"][name]) for name in widths)
         rows.append([chip["chip"], f"{chip['gb_per_s']:g}", *ranges])
     rows.append(["weights", "GB", *(f"{plan['weights_gb'][name]:g}" for name in widths)])
     rows.append(["read per step", "GB", *(f"{plan['step_gb'][name]:g}" for name in widths)])
-    columns = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        f"Seconds per picture of {plan['model']}, guidance on. A prediction, not a measurement:",
-        f"bytes read per step over {most} to {least} % of the chip's memory bandwidth.",
-        "",
-    ]
-    for row in rows:
-        cells = (cell.rjust(width) for cell, width in zip(row[1:], columns[1:], strict=True))
-        lines.append("  ".join([row[0].ljust(columns[0]), *cells]))
-    return "\n".join(lines)
+    print(f"Seconds per image of {one_line(plan['model'])} with guidance.")
+    print("This is a prediction, not a measurement: bytes read per step, at")
+    print(f"{least} to {most} % of the chip's memory bandwidth.\n")
+    print_table(["chip", "GB/s", *widths], rows, numbers=True)
 
 
 def _seconds(value: float) -> str:

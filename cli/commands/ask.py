@@ -1,49 +1,50 @@
-"""``liquid ask``: questions about pictures."""
+"""``liquid ask``: questions about images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .. import options
-from ..asker import Asker, rows
+from liquid_mlx.errors import UsageError
 
-if TYPE_CHECKING:
-    from ..inputs import Source
-    from ..terminal import Status
+from .. import options, vqa
+from ..asker import Asker, rows
+from ..inputs import Source, expand
+from ..printer import Results
+from ..terminal import Status, about, clean, duration
 
 
 def ask(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PICTURE... QUESTION",
-            help="Files, folders, globs, http(s) addresses, - (stdin); then the question.",
+            metavar="IMAGE... QUESTION",
+            help="Files, folders, globs, URLs or - (stdin), then the question.",
         ),
     ] = None,
     prompt: Annotated[
         list[str] | None,
-        typer.Option("--prompt", "-p", metavar="QUESTION", help="A question; may be repeated."),
+        typer.Option("--prompt", "-p", metavar="QUESTION", help="A question; can be repeated."),
     ] = None,
     choices: Annotated[
         str | None,
-        typer.Option(metavar="A,B,...", help="Answer with the likeliest, and its probability."),
+        typer.Option(metavar="A,B,...", help="Pick the likeliest, with its probability."),
     ] = None,
     score: Annotated[
-        str | None, typer.Option(metavar="ANSWER", help="Log-probability of this answer instead.")
+        str | None, typer.Option(metavar="ANSWER", help="Print the log-probability of this answer.")
     ] = None,
     questions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Questions as JSONL in LLaVA's form.")
+        Path | None, typer.Option(metavar="FILE", help="Questions as JSONL in LLaVA's format.")
     ] = None,
     image_folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the pictures of --questions are.")
+        Path | None, typer.Option(metavar="DIR", help="The images of --questions.")
     ] = None,
     answers: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSONL to append to; its questions are not asked again."),
+        typer.Option(metavar="FILE", help="JSONL to append to; answered questions are skipped."),
     ] = None,
     as_json: options.Json = False,
     as_jsonl: options.Jsonl = False,
@@ -58,67 +59,57 @@ def ask(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Ask questions about pictures."""
-    from ..printer import form
-
+    """Ask questions about images."""
     given, texts = list(pictures or []), list(prompt or [])
-    shape = form(as_json, as_jsonl)
-    listed = choices.split(",") if choices is not None else None
-    if listed is not None:
-        listed = [choice.strip() for choice in listed]
-        if score is not None or len(listed) < 2 or not all(listed):
-            raise typer.BadParameter("--choices takes two or more answers, and excludes --score.")
+    output = options.output_format(as_json, as_jsonl)
+    listed = _choices(choices, score)
     bulk = questions is not None or answers is not None or image_folder is not None
     if bulk and (questions is None or answers is None or given or texts or score is not None):
-        raise typer.BadParameter(
-            "--questions and --answers go together, with no other picture or question."
+        raise UsageError(
+            "--questions needs --answers, and cannot be combined with other images or questions, "
+            "nor with --score."
         )
     if not bulk and not texts:
         texts = [given.pop()] if len(given) > 1 else []
     if not bulk and not (given and texts):
-        raise typer.BadParameter("name a picture and a question.")
-
-    from liquid_mlx import load
-
-    from .. import vqa
-    from ..inputs import expand
-    from ..terminal import Status
-
-    sampling: dict[str, Any] = {
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-    }
+        raise UsageError("Give an image and a question.")
+    sampling = options.Sampling(
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
     with Status(quiet) as status:
         tasks = vqa.read_questions(questions) if questions else []
         sources = expand(given)
         done = vqa.Answers(answers, tasks) if answers else None
-        status.start(f"loading {model}")
-        liquid = load(model, dtype=dtype)
-        if verbose:
-            status.say(f"{model} loaded in {status.seconds:.2f} s")
+        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose)
         asker = Asker(liquid, sampling, exif=not no_exif, choices=listed, answer=score)
+        failed = 0
         if done is not None:
             failed = done.fill(asker, image_folder, status)
-        elif len(sources) == len(texts) == 1 and shape == "text" and not listed and score is None:
+        elif len(sources) == len(texts) == 1 and output == "text" and not listed and score is None:
             _stream(asker, sources[0], texts[0], status, verbose)
-            failed = 0
         else:
-            failed = _many(asker, sources, texts, shape, status)
+            failed = _many(asker, sources, texts, output, status)
         if verbose:
             status.say(options.memory())
     if failed:
         raise typer.Exit(3)
 
 
-def _stream(asker: Asker, source: Source, question: str, status: Status, verbose: bool) -> None:
-    from ..terminal import clean, duration
+def _choices(text: str | None, score: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    if score is not None:
+        raise UsageError("--choices and --score cannot be combined.")
+    choices = [choice.strip() for choice in text.split(",")]
+    if len(choices) < 2 or not all(choices):
+        raise UsageError("--choices needs two or more answers, separated by commas.")
+    return choices
 
-    status.start("reading the picture")
+
+def _stream(asker: Asker, source: Source, question: str, status: Status, verbose: bool) -> None:
+    status.start("reading the image")
     picture, first, count = source.read(), 0.0, 0
-    for step in asker.liquid.stream_answer(picture, question, exif=asker.exif, **asker.settings(0)):
+    for step in asker.liquid.stream_answer(picture, question, exif=asker.exif, **asker.sampling):
         status.clear()
         print(clean(step.text), end="", flush=True)
         first, count = first or status.seconds, step.position
@@ -130,12 +121,9 @@ def _stream(asker: Asker, source: Source, question: str, status: Status, verbose
 
 
 def _many(
-    asker: Asker, sources: Sequence[Source], questions: Sequence[str], shape: str, status: Status
+    asker: Asker, sources: Sequence[Source], questions: Sequence[str], output: str, status: Status
 ) -> int:
     """Ask every question about every picture; the number of failures."""
-    from ..printer import Results
-    from ..terminal import about
-
     single = len(sources) == len(questions) == 1
     columns = ["picture", *(["question"] if len(questions) > 1 else []), *asker.columns]
     longest = {
@@ -145,7 +133,7 @@ def _many(
     }
     widths = [longest[name] for name in columns[:-1]]
     status.start()
-    results = Results(asker.columns if single else columns, widths, shape, single)
+    results = Results(asker.columns if single else columns, widths, output, single)
     status.show("asking")
     total, failed = len(sources) * len(questions), 0
     for i, source in enumerate(sources):

@@ -7,42 +7,43 @@ from typing import Annotated
 
 import typer
 
+from liquid_mlx.config import LiquidConfig
+from liquid_mlx.hub import resolve
+
 from .. import options
+from ..bench.predict import Geometry, official, predict, print_plan, read_data
+from ..printer import print_fields
+from ..terminal import Status
 
 
 def bench(
-    model: options.ModelOrPicture = None,
+    model: options.OptionalModel = None,
     plan: Annotated[
         bool,
-        typer.Option("--plan", help="Predict for each Apple chip; without --model, Liquid 7B."),
+        typer.Option("--plan", help="Predict for Apple chips; default model: Liquid 7B."),
     ] = False,
     dtype: options.Dtype = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure a model on this machine, or predict its speed on Apple's chips."""
     if plan:
-        from ..bench.predict import Geometry, official, predict, read_data, table
-
         data = read_data()
         if model is None:
             geometry = official(data)
         else:
-            from liquid_mlx.config import LiquidConfig
-            from liquid_mlx.hub import resolve
-
             geometry = Geometry.of(model, LiquidConfig.read(resolve(model)))
         found = predict(geometry, data)
-        print(json.dumps(found, indent=2) if as_json else table(found))
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            print_plan(found)
         return
+    from ..bench.measure import measure, report  # MLX, which neither help nor a prediction needs
 
-    from liquid_mlx import load
-
-    from ..bench.measure import measure, report
-    from ..terminal import Status
-
-    name = model or "demo"
     with Status(quiet) as status:
-        status.show(f"loading {name}")
-        results = measure(load(name, dtype=dtype), status.show)
-    print(json.dumps(results, indent=2) if as_json else report(results))
+        results = measure(options.load_model(model or "demo", status, dtype=dtype), status.show)
+    if as_json:
+        print(json.dumps(results, indent=2))
+    else:
+        print_fields(report(results))

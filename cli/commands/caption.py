@@ -1,29 +1,35 @@
-"""``liquid caption``: what is in pictures."""
+"""``liquid caption``: descriptions of images."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from liquid_mlx.errors import FileError, LiquidError
+from liquid_mlx.files import atomic_write
+
 from .. import options
+from ..inputs import Source, expand
+from ..printer import Results
+from ..terminal import Status, about
+
+if TYPE_CHECKING:
+    from liquid_mlx.model import Liquid
 
 
 def caption(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE",
-            help="Files, folders, globs, http(s) addresses, or - (stdin).",
+            metavar="IMAGE",
+            help="Files, folders, globs, URLs, or - (stdin).",
             show_default=False,
         ),
     ],
-    txt: Annotated[
-        bool, typer.Option("--txt", help="Write NAME.txt beside every picture, as trainers want.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write .txt files anew that exist already.")
-    ] = False,
+    txt: Annotated[bool, typer.Option("--txt", help="Write NAME.txt next to each image.")] = False,
+    overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     as_jsonl: options.Jsonl = False,
     model: options.Model = "demo",
@@ -37,59 +43,57 @@ def caption(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Describe pictures."""
-    from liquid_mlx import load
-    from liquid_mlx.errors import ImageError, LiquidError
-    from liquid_mlx.files import atomic_write
-
-    from ..inputs import expand
-    from ..printer import Results, form
-    from ..terminal import Status, about
-
-    shape = form(as_json, as_jsonl)
+    """Describe images."""
+    output = options.output_format(as_json, as_jsonl)
+    sampling = options.Sampling(
+        max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+    )
     with Status(quiet) as status:
         sources = expand(pictures)
+        total = len(sources)
         if txt and any(source.path is None for source in sources):
-            raise ImageError("--txt needs picture files: the web and stdin have no place beside.")
-        total, failed = len(sources), 0
+            raise FileError("--txt needs image files: it cannot write next to URLs and stdin.")
         if txt and not overwrite:
-            todo = [s for s in sources if s.path and not s.path.with_suffix(".txt").exists()]
-            if len(todo) < total:
-                status.say(f"{total - len(todo)} of {total} pictures have a .txt already")
-            sources = todo
-        status.start(f"loading {model}")
-        liquid = load(model, dtype=dtype)
-        if verbose:
-            status.say(f"{model} loaded in {status.seconds:.2f} s")
-        status.start()
-        widths = [max((len(source.name) for source in sources), default=0)]
+            sources = [s for s in sources if s.path and not s.path.with_suffix(".txt").exists()]
+            if len(sources) < total:
+                status.say(f"{total - len(sources)} of {total} images have a .txt already")
+        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose)
         columns = ["caption"] if total == 1 else ["picture", "caption"]
-        results = Results(columns, widths, shape, single=total == 1)
-        for i, source in enumerate(sources):
-            if total > 1:
-                status.progress(source.name, i + 1, len(sources), "captions")
-            settings: dict[str, Any] = {
-                "max_tokens": max_tokens,
-                "temperature": temperature,
-                "top_k": top_k,
-                "top_p": top_p,
-                "seed": None if seed is None else (seed + i) % 2**32,
-            }
-            try:
-                text = liquid.caption(source.read(), exif=not no_exif, **settings)
-            except LiquidError as error:
-                if total == 1:
-                    raise
-                failed += 1
-                status.warn(about(source.name, error))
-                results.add({"picture": source.name, "error": str(error)})
-                continue
-            status.clear()
-            if txt and source.path:
-                atomic_write(source.path.expanduser().with_suffix(".txt"), text + "\n")
-            results.add({"picture": source.name, "caption": text})
+        widths = [max((len(source.name) for source in sources), default=0)]
+        results = Results(columns, widths, output, single=total == 1)
+        failed = _describe(liquid, sources, sampling, not no_exif, txt, results, status)
         results.end()
         if verbose:
             status.say(options.memory())
     if failed:
         raise typer.Exit(3)
+
+
+def _describe(
+    liquid: Liquid,
+    sources: Sequence[Source],
+    sampling: options.Sampling,
+    exif: bool,
+    txt: bool,
+    results: Results,
+    status: Status,
+) -> int:
+    """Add a caption per image to the results; the number of failures."""
+    failed = 0
+    for i, source in enumerate(sources):
+        if not results.single:
+            status.progress(source.name, i, len(sources), "captions")
+        try:
+            text = liquid.caption(source.read(), exif=exif, **options.seeded(sampling, i))
+        except LiquidError as error:
+            if results.single:
+                raise
+            failed += 1
+            status.warn(about(source.name, error))
+            results.add({"picture": source.name, "error": str(error)})
+            continue
+        status.clear()
+        if txt and source.path:
+            atomic_write(source.path.expanduser().with_suffix(".txt"), text + "\n")
+        results.add({"picture": source.name, "caption": text})
+    return failed

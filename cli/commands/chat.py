@@ -1,31 +1,37 @@
-"""``liquid chat``: a conversation, with pictures."""
+"""``liquid chat``: a conversation, with images."""
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from liquid_mlx.errors import LiquidError, UsageError
+from liquid_mlx.files import atomic_write
+
 from .. import options
+from ..drawing import Draw, OutputOptions, draw, summary
+from ..inputs import Source
+from ..outputs import DEFAULT_NAME, check_free, picture_paths
+from ..terminal import Status, clean
 
 if TYPE_CHECKING:
     import numpy as np
 
     from liquid_mlx.model import Liquid
 
-    from ..terminal import Status
-
 HELP = """\
-/image FILE   show the model a picture, with your next message
-/draw PROMPT  have a picture drawn; it is written here
-/save FILE    write the conversation as JSON
-/reset        begin anew
-/help         this
-/quit         end (or Ctrl-D)"""
+/image FILE   attach an image to your next message
+/draw PROMPT  generate an image, written to this folder
+/save FILE    save the conversation as JSON
+/reset        start over
+/help         show this list
+/quit         quit (or Ctrl-D)"""
 
 
 def chat(
@@ -39,30 +45,19 @@ def chat(
     dtype: options.Dtype = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Talk with the model, line by line; /help names the commands, Ctrl-D ends."""
-    from liquid_mlx import load
-    from liquid_mlx.errors import LiquidError
-
-    from ..terminal import Status
-
+    """Chat with the model, line by line. /help lists the commands, Ctrl-D ends."""
     asked = sys.stdin.isatty()
     failed = False
     with Status(quiet) as status:
-        status.show(f"loading {model}")
-        liquid = load(model, dtype=dtype)
-        status.clear()
-        settings: dict[str, Any] = {
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "seed": seed,
-        }
-        talk = Conversation(liquid, settings, status, exif=not no_exif)
+        liquid = options.load_model(model, status, dtype=dtype)
+        sampling = options.Sampling(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        )
+        talk = Conversation(liquid, sampling, status, exif=not no_exif)
         if asked:
             import readline  # noqa: F401  (gives input() its history and its keys)
 
-            status.say(f"{model}. /help names the commands, Ctrl-D ends.")
+            status.say(f"{model}. /help lists the commands, Ctrl-D ends.")
         while True:
             try:
                 line = input("> " if asked else "").strip()
@@ -92,9 +87,9 @@ def chat(
 class Conversation:
     """The messages so far, the pictures they show, and what the lines of the user do."""
 
-    def __init__(self, liquid: Liquid, settings: dict[str, Any], status: Status, exif: bool = True):
+    def __init__(self, liquid: Liquid, sampling: options.Sampling, status: Status, exif: bool):
         self._liquid = liquid
-        self._settings = settings
+        self._sampling = sampling
         self._status = status
         self._exif = exif
         self._commands: dict[str, Callable[[str], None]] = {
@@ -111,26 +106,22 @@ class Conversation:
 
     def take(self, line: str) -> None:
         """Do what a line says: a command, or a message to answer."""
-        from liquid_mlx.errors import PromptError
-
         name, _, rest = line.partition(" ")
         if name in self._commands:
             self._commands[name](rest.strip())
         elif name.startswith("/") and "/" not in name[1:]:
-            raise PromptError(f"There is no {name}: /help names the commands.")
+            raise UsageError(f"There is no command {name}: /help lists them.")
         elif line:
             self._answer(line)
 
     def _answer(self, text: str) -> None:
-        from ..terminal import clean
-
         messages = [*self._messages, {"role": "user", "content": text}]
         pictures = dict(self._pictures)
         if self._shown is not None:
             pictures[len(messages) - 1] = self._shown[1]
         reply = ""
         try:
-            for step in self._liquid.stream_chat(messages, pictures=pictures, **self._settings):
+            for step in self._liquid.stream_chat(messages, pictures=pictures, **self._sampling):
                 reply += step.text
                 print(clean(step.text), end="", flush=True)
         finally:  # an answer that was cut short stays in the conversation as far as it came
@@ -144,44 +135,28 @@ class Conversation:
             self._status.say("(no answer)")
 
     def _image(self, name: str) -> None:
-        from liquid_mlx.errors import PromptError
-
-        from ..inputs import Source
-
         if not name:
-            raise PromptError("/image needs a file or an address.")
+            raise UsageError("/image needs a file or a URL.")
         name = name.strip("'\"")
         self._shown = name, self._liquid.encode(Source(name).read(), exif=self._exif)
-        self._status.say(f"{name} goes with your next message")
+        self._status.say(f"{name} is attached to your next message")
 
     def _draw(self, prompt: str) -> None:
-        import random
-
-        from liquid_mlx.errors import PromptError
-
-        from ..drawing import Draw, OutputOptions, draw, summary
-        from ..outputs import DEFAULT_NAME, picture_paths
-
         if not prompt:
-            raise PromptError("/draw needs a prompt.")
-        seed = self._settings["seed"]
+            raise UsageError("/draw needs a prompt.")
+        seed = self._sampling["seed"]
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
         task = Draw(prompt, seed, picture_paths(DEFAULT_NAME, [(prompt, seed)]))
         how = OutputOptions(settings={}, preview=True, overwrite=True)
         (drawn,) = draw(self._liquid, task, how, self._status, prompt)
-        self._status.say(summary(drawn, drawn.picture.codes.size))
+        self._status.say(summary(drawn))
         if not (self._status.live and sys.stdout.isatty()):
             print(drawn.path, flush=True)
 
     def _save(self, name: str) -> None:
-        from liquid_mlx.errors import PromptError
-        from liquid_mlx.files import atomic_write
-
-        from ..outputs import check_free
-
         if not name:
-            raise PromptError("/save needs a file.")
+            raise UsageError("/save needs a file.")
         path = Path(name).expanduser()
         check_free([path], overwrite=False)
         messages = [

@@ -1,23 +1,29 @@
-"""``liquid encode`` and ``liquid decode``: pictures to codes of the image tokenizer, and back."""
+"""``liquid encode`` and ``liquid decode``: images to VQ codes of the image tokenizer, and back."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import options
+from liquid_mlx.errors import FileError, LiquidError, UsageError
+from liquid_mlx.files import atomic_write
+
+from .. import options, training_data
+from ..inputs import Source, expand, is_web
+from ..outputs import check_free, slug
+from ..terminal import Status, about
 
 if TYPE_CHECKING:
     import numpy as np
 
     from liquid_mlx.model import Liquid
-
-    from ..terminal import Status
 
 MOST_BYTES = 2**30  # of a file of codes
 
@@ -26,8 +32,8 @@ def encode(
     pictures: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PICTURE",
-            help="Files, folders, globs, http(s) addresses, or - (stdin).",
+            metavar="IMAGE",
+            help="Files, folders, globs, URLs, or - (stdin).",
             show_default=False,
         ),
     ] = None,
@@ -37,13 +43,14 @@ def encode(
     ] = None,
     pairs: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSONL of image_path and text, instead of pictures."),
+        typer.Option(metavar="FILE", help="JSONL of image_path and text, instead of images."),
     ] = None,
     fit: Annotated[
-        str | None, typer.Option(metavar="HOW", help="pad to a square, or crop its centre.")
+        str | None,
+        typer.Option(metavar="HOW", help="pad to a square, or crop the centre."),
     ] = None,
     psnr: Annotated[
-        bool, typer.Option("--psnr", help="Decode as well, and tell how close it comes, in dB.")
+        bool, typer.Option("--psnr", help="Decode again and print the PSNR in dB.")
     ] = False,
     overwrite: options.Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per file.")] = False,
@@ -51,61 +58,87 @@ def encode(
     no_exif: options.NoExif = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn pictures into codes. A .jsonl is training data in the form of Liquid's own scripts."""
+    """Turn images into VQ codes. A .jsonl is training data in the format of Liquid's scripts."""
     training = output is not None and output.endswith(".jsonl")
     if pairs is not None and (pictures or not training):
-        raise typer.BadParameter("--pairs goes with -o NAME.jsonl, and with no other picture.")
+        raise UsageError("--pairs needs -o NAME.jsonl, and cannot be combined with other images.")
     if not pairs and not pictures:
-        raise typer.BadParameter("name a picture.")
-    if fit not in (None, "pad", "crop") or (training and fit == "pad"):
-        raise typer.BadParameter("--fit is pad or crop; training data is always cropped.")
+        raise UsageError("Give an image.")
+    if fit not in (None, "pad", "crop"):
+        raise UsageError(f"--fit is pad or crop, not {fit!r}.")
+    if training and fit == "pad":
+        raise UsageError("--fit pad and .jsonl cannot be combined: training data is cropped.")
     if training and psnr:
-        raise typer.BadParameter("--psnr does not go with training data.")
-
-    from liquid_mlx import load
-    from liquid_mlx.errors import LiquidError
-    from liquid_mlx.files import atomic_write
-
-    from .. import training_data
-    from ..inputs import expand
-    from ..outputs import check_free
-    from ..terminal import Status, about
-
-    failed = 0
+        raise UsageError("--psnr and .jsonl cannot be combined.")
     with Status(quiet) as status:
-        if training:
-            assert output is not None
+        if output is not None and training:
             path = Path(output).expanduser()
             check_free([path], overwrite)
             found = training_data.pairs(pairs) if pairs else training_data.captioned(pictures or [])
-            liquid = _load(load, model, status)
+            liquid = options.load_model(model, status)
             failed = training_data.write(liquid, found, path, status)
             print(path)
         else:
             sources = expand(pictures or [])
             paths = _code_paths(output, [source.name for source in sources])
             check_free(paths, overwrite)
-            liquid = _load(load, model, status)
-            for i, (source, path) in enumerate(zip(sources, paths, strict=True)):
-                status.progress(source.name, i + 1, len(sources), "pictures")
-                try:
-                    picture = source.read()
-                    codes = liquid.encode(picture, fit=fit or "pad", exif=not no_exif)
-                    row: dict[str, Any] = {"path": str(path), "shape": list(codes.shape)}
-                    if psnr:
-                        row["psnr"] = _psnr(liquid, picture, codes, fit or "pad", not no_exif)
-                except LiquidError as error:
-                    if len(sources) == 1:
-                        raise
-                    failed += 1
-                    status.warn(about(source.name, error))
-                    continue
-                atomic_write(path, code_file(codes, path.suffix))
-                status.clear()
-                text = f"{path}\t{row['psnr']:.2f}" if psnr else str(path)
-                print(json.dumps(row, ensure_ascii=False) if as_json else text, flush=True)
+            liquid = options.load_model(model, status)
+            encoder = _Encoder(liquid, fit or "pad", not no_exif, psnr)
+            failed = _encode(encoder, list(zip(sources, paths, strict=True)), status, as_json)
     if failed:
         raise typer.Exit(3)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """How images become codes."""
+
+    liquid: Liquid
+    fit: str
+    exif: bool
+    psnr: bool
+
+    def encode(self, picture: Path | bytes) -> tuple[np.ndarray, float | None]:
+        """VQ codes, int32 [rows, columns], and the PSNR in dB if asked for."""
+        codes = self.liquid.encode(picture, fit=self.fit, exif=self.exif)
+        return codes, self._psnr(picture, codes) if self.psnr else None
+
+    def _psnr(self, picture: Path | bytes, codes: np.ndarray) -> float:
+        """Peak signal-to-noise ratio of the decoded image against what the encoder saw, in dB."""
+        import numpy as np
+
+        from liquid_mlx.images import load_pixels
+
+        side = self.liquid.config.vqgan.resolution
+        seen = load_pixels(picture, side, fit=self.fit, exif=self.exif)
+        decoded = np.asarray(self.liquid.decode(codes))
+        error = np.mean((seen.astype(np.float64) - decoded) ** 2)
+        return round(float(10 * np.log10(255**2 / max(error, 1e-10))), 2)
+
+
+def _encode(
+    encoder: _Encoder, tasks: Sequence[tuple[Source, Path]], status: Status, as_json: bool
+) -> int:
+    """Write a file of codes per image; the number of failures."""
+    failed = 0
+    for i, (source, path) in enumerate(tasks):
+        status.progress(source.name, i, len(tasks), "images")
+        try:
+            codes, psnr = encoder.encode(source.read())
+        except LiquidError as error:
+            if len(tasks) == 1:
+                raise
+            failed += 1
+            status.warn(about(source.name, error))
+            continue
+        atomic_write(path, code_file(codes, path.suffix))
+        status.clear()
+        row: dict[str, Any] = {"path": str(path), "shape": list(codes.shape)}
+        if psnr is not None:
+            row["psnr"] = psnr
+        text = str(path) if psnr is None else f"{path}\t{psnr:.2f}"
+        print(json.dumps(row, ensure_ascii=False) if as_json else text, flush=True)
+    return failed
 
 
 def decode(
@@ -115,31 +148,26 @@ def decode(
     ],
     output: Annotated[
         str | None,
-        typer.Option("--output", "-o", metavar="NAME", help="The PNG; many lines: NAME-1.png, ..."),
+        typer.Option("--output", "-o", metavar="NAME", help="The PNG; of several: NAME-1.png, ..."),
     ] = None,
     overwrite: options.Overwrite = False,
     model: options.Model = "demo",
     quiet: options.Quiet = False,
 ) -> None:
-    """Turn codes back into pictures."""
-    from liquid_mlx import load
-    from liquid_mlx.errors import ImageError
+    """Turn VQ codes back into images."""
     from liquid_mlx.images import save_png
-
-    from ..outputs import check_free
-    from ..terminal import Status
 
     grids = read_codes(codes)
     target = Path(output or codes.with_suffix(".png").name).expanduser()
     if target.suffix.lower() != ".png":
-        raise ImageError(f"{target}: pictures are written as PNG; give a name that ends in .png.")
+        raise FileError(f"{target}: images are written as PNG; give a name that ends in .png.")
     many = [target.with_name(f"{target.stem}-{i + 1}.png") for i in range(len(grids))]
     paths = [target] if len(grids) == 1 else many
     check_free(paths, overwrite)
     with Status(quiet) as status:
-        liquid = _load(load, model, status)
+        liquid = options.load_model(model, status)
         for i, (grid, path) in enumerate(zip(grids, paths, strict=True)):
-            status.progress(str(codes), i + 1, len(grids), "pictures")
+            status.progress(str(codes), i, len(grids), "images")
             picture = liquid.decode(grid)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_png(picture, path, None)
@@ -147,27 +175,15 @@ def decode(
             print(path, flush=True)
 
 
-def _load(load: Any, model: str, status: Status) -> Liquid:
-    status.show(f"loading {model}")
-    liquid: Liquid = load(model)
-    status.start()
-    return liquid
-
-
 def _code_paths(output: str | None, names: list[str]) -> list[Path]:
-    """A file for each picture: the one that ``output`` names, or NAME.npy in a folder."""
-    from liquid_mlx.errors import ImageError
-
-    from ..inputs import is_web
-    from ..outputs import slug
-
+    """A file for each image: the one that ``output`` names, or NAME.npy in a folder."""
     suffix = Path(output or "").suffix
     if output is not None and suffix in (".npy", ".json"):
         if len(names) > 1:
-            raise ImageError(f"{output} is one file for {len(names)} pictures: name a folder.")
+            raise FileError(f"{output} is one file for {len(names)} images: name a folder.")
         return [Path(output).expanduser()]
     if suffix and not Path(output or "").is_dir():
-        raise ImageError(f"{output}: codes are written as .npy, .json or .jsonl.")
+        raise FileError(f"{output}: codes are written as .npy, .json or .jsonl.")
     folder = Path(output or ".").expanduser()
     stems = [slug(name) if is_web(name) or name == "-" else Path(name).stem for name in names]
     if len(set(stems)) < len(stems):
@@ -190,16 +206,14 @@ def read_codes(path: Path) -> list[np.ndarray]:
     """The grids of codes in a .npy, .json or .jsonl file.
 
     Raises:
-        ImageError: it cannot be read, or holds something else.
+        FileError: it cannot be read, or holds something else.
     """
     import numpy as np
-
-    from liquid_mlx.errors import ImageError
 
     path = path.expanduser()
     try:
         if path.stat().st_size > MOST_BYTES:
-            raise ImageError(f"{path} is larger than {MOST_BYTES >> 20} MiB.")
+            raise FileError(f"{path} is larger than {MOST_BYTES >> 20} MiB.")
         if path.suffix == ".npy":
             found = [np.load(path, allow_pickle=False)]
         elif path.suffix == ".jsonl":
@@ -208,11 +222,11 @@ def read_codes(path: Path) -> list[np.ndarray]:
         else:
             found = [np.array(json.loads(path.read_text(encoding="utf-8")))]
     except OSError as error:
-        raise ImageError(f"{path} cannot be read ({error.strerror or error}).") from None
+        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from None
     except (ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError):
-        raise ImageError(f"{path} does not hold codes (.npy, .json, or .jsonl).") from None
+        raise FileError(f"{path} does not hold codes (.npy, .json, or .jsonl).") from None
     if not found:
-        raise ImageError(f"{path} is empty.")
+        raise FileError(f"{path} is empty.")
     return found
 
 
@@ -224,15 +238,3 @@ def _grid(line: dict[str, Any]) -> np.ndarray:
     codes = np.array(json.loads(text))
     side = math.isqrt(codes.size)
     return codes.reshape(side, side)
-
-
-def _psnr(liquid: Liquid, picture: Any, codes: np.ndarray, fit: str, exif: bool) -> float:
-    """Peak signal-to-noise ratio of the decoded picture against what the encoder saw, in dB."""
-    import numpy as np
-
-    from liquid_mlx.images import load_pixels
-
-    seen = load_pixels(picture, liquid.config.vqgan.resolution, fit=fit, exif=exif)
-    made = np.asarray(liquid.decode(codes))
-    error = np.mean((seen.astype(np.float64) - made) ** 2)
-    return round(float(10 * np.log10(255**2 / max(error, 1e-10))), 2)

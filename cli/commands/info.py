@@ -1,4 +1,4 @@
-"""``liquid info``: what a model is, or what made a picture."""
+"""``liquid info``: what a model is, or what an image was generated with."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ from typing import Annotated, Any
 
 import typer
 
+from liquid_mlx.config import LiquidConfig
+from liquid_mlx.hub import resolve
+
+from ..printer import gigabytes, print_fields
+from .models import bits, memory, weight_bytes
+
+_LABELS = {"codes": "image tokens", "pictures": "image sizes"}
+
 
 def info(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL|PICTURE", help="A model's name, or a PNG.", show_default=False
+            metavar="MODEL|PNG", help="A model, or a generated PNG.", show_default=False
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Describe a model, without loading it, or show the settings that a picture was drawn with."""
-    from ..terminal import one_line
-
+    """Describe a model, or show the settings inside a PNG. The model is not loaded."""
     path = Path(name).expanduser()
     if path.is_file():
-        from liquid_mlx.images import read_settings
+        from liquid_mlx.images import read_settings  # numpy and Pillow, which help does without
 
         values = dict(read_settings(path))
     else:
         values = _model(name)
     if as_json:
         print(json.dumps(values, indent=2, ensure_ascii=False))
-        return
-    width = max(len(key) for key in values)
-    for key, value in values.items():
-        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        print(f"{key.replace('_', ' '):{width}}  {one_line(text)}")
+    else:
+        print_fields(
+            {_LABELS.get(key, key).replace("_", " "): _text(values[key]) for key in values}
+        )
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _model(name: str) -> dict[str, Any]:
-    from liquid_mlx.config import LiquidConfig
-    from liquid_mlx.hub import resolve
-
-    from .models import bits, gigabytes, memory, weight_bytes
-
     folder = resolve(name)
     config = LiquidConfig.read(folder)
     backbone, vqgan = config.backbone, config.vqgan
@@ -58,7 +62,7 @@ def _model(name: str) -> dict[str, Any]:
         "layers": backbone.num_hidden_layers,
         "hidden_size": backbone.hidden_size,
         "heads": f"{backbone.num_attention_heads}, {backbone.num_key_value_heads} key-value",
-        "vocabulary": f"{backbone.vocab_size} ({config.image_offset} text, {vqgan.n_embed} codes)",
+        "vocabulary": f"{backbone.vocab_size} ({config.image_offset} text, {vqgan.n_embed} image)",
         "context": backbone.max_position_embeddings,
         "pictures": [str(size) for size in config.sizes],
         "codes": f"{rows} x {columns} for {config.sizes[0]}, {vqgan.factor} pixels each",

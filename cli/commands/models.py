@@ -12,6 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
+from liquid_mlx.config import LiquidConfig
+from liquid_mlx.errors import FileError, HubError, LiquidError
+from liquid_mlx.hub import DEMO, resolve
+
+from ..printer import gigabytes, print_table
+
 ROOM = 1.2  # times its weights is what a model needs to draw one picture
 
 
@@ -48,17 +54,18 @@ class ModelInfo:
 def models(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="FOLDER", help="Where to look for converted models, too."),
+        typer.Argument(metavar="FOLDER", help="Folders to search instead of this one."),
     ] = None,
     delete: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Delete this model, after asking.")
+        str | None, typer.Option(metavar="NAME", help="Delete this model after confirmation.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON array.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without confirmation.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array.")] = False,
 ) -> None:
-    """List the models here: bundled, in the Hugging Face cache, and converted in this folder."""
-    from ..terminal import clean
+    """List the models on this machine.
 
+    That is: the bundled one, those in the Hugging Face cache, and those in and below this folder.
+    """
     places = folders or [Path()]
     found = list(find([*places, Path(delete)] if delete is not None else places))
     if delete is not None:
@@ -67,23 +74,17 @@ def models(
     if as_json:
         print(json.dumps([model.to_dict() for model in found], indent=2, ensure_ascii=False))
         return
-    rows = [["MODEL", "KIND", "SIZE", "BITS", "PICTURES", "FITS"]]
-    for model in found:
-        fits = "yes" if model.fits else "no"
-        size = gigabytes(model.bytes)
-        rows.append([clean(model.name), model.kind, size, model.bits, ",".join(model.sizes), fits])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
-    if not found:
-        typer.echo("No model here: `liquid convert` makes one.", err=True)
+    print_table(
+        ["MODEL", "KIND", "SIZE", "BITS", "IMAGES", "FITS"],
+        (
+            [m.name, m.kind, gigabytes(m.bytes), m.bits, ",".join(m.sizes), _yes_no(m.fits)]
+            for m in found
+        ),
+    )
 
 
 def find(folders: list[Path]) -> Iterator[ModelInfo]:
     """The bundled model, those in the Hugging Face cache, and those in and below folders."""
-    from liquid_mlx.hub import DEMO, resolve
-
     yield from _read(DEMO, "bundled", resolve(DEMO))
     cache = hub_cache()
     for repo in sorted(cache.glob("models--*")) if cache.is_dir() else []:
@@ -110,9 +111,6 @@ def hub_cache() -> Path:
 
 def _read(name: str, kind: str, folder: Path) -> Iterator[ModelInfo]:
     """The model of a folder, if it is a converted one."""
-    from liquid_mlx.config import LiquidConfig
-    from liquid_mlx.errors import LiquidError
-
     try:
         config = LiquidConfig.read(folder)
     except LiquidError:
@@ -128,6 +126,10 @@ def _read(name: str, kind: str, folder: Path) -> Iterator[ModelInfo]:
     )
 
 
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
 def weight_bytes(folder: Path) -> int:
     """Size of the weights, the image tokenizer's too."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -138,10 +140,6 @@ def bits(quantization: Any, dtype: str) -> str:
     return str(quantization["bits"]) if quantization else dtype
 
 
-def gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
-
-
 def memory() -> int:
     """Bytes that a model may use on this machine."""
     from liquid_mlx.memory import available
@@ -150,14 +148,11 @@ def memory() -> int:
 
 
 def _delete(name: str, found: list[ModelInfo], yes: bool) -> None:
-    from liquid_mlx.errors import HubError
-    from liquid_mlx.hub import DEMO
-
     if name == DEMO:
-        raise HubError("The demo model belongs to the program and cannot be deleted.")
+        raise FileError("The demo model is part of liquid-mlx and cannot be deleted.")
     model = next((model for model in found if model.name == name), None)
     if model is None:
-        raise HubError(f"There is no model {name!r} here: `liquid models` lists them.")
+        raise HubError(f"There is no model {name!r} on this machine: `liquid models` lists them.")
     folder = model.folder.parents[1] if model.kind == "cached" else model.folder
     question = f"Delete {folder} ({gigabytes(model.bytes)})?"
     if not yes and not typer.confirm(question, err=True):

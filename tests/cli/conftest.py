@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -136,3 +137,28 @@ def in_terminal(
         process.kill()
         raise
     return Terminal(output, code)
+
+
+def screen(output: bytes) -> list[str]:
+    """The lines that a terminal shows after this output: what was erased again is not there.
+
+    Enough of a terminal for one status line above text: carriage return, newline, cursor up, and
+    erasing a line.
+    """
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[?0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", output.decode()):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part.startswith("\x1b["):
+            if part.endswith("A"):
+                row = max(0, row - int(part[2:-1] or 1))
+            elif part.endswith("K"):
+                lines[row] = "" if part == "\x1b[2K" else lines[row][:column]
+        else:
+            before = lines[row].ljust(column)
+            lines[row] = before[:column] + part + before[column + len(part) :]
+            column += len(part)
+    return lines

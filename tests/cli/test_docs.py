@@ -14,15 +14,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.main import get_command
 
-from liquid_mlx.cli.main import app
+from liquid_mlx.cli.main import COMMANDS, load_command
 from liquid_mlx.cli.reference import reference
 from tests.cli.conftest import BUNDLED, LIQUID
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = ("drawing.md", "vqa.md")
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 
 
 def script(page: str) -> str:
@@ -39,7 +37,7 @@ def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
     text = "".join(map(script, PAGES)).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.findall(r"liquid \w+[^|>]*", line)]
     used = " ".join(line for line in lines if line.startswith(f"liquid {command} "))
-    for option in COMMANDS[command].params:
+    for option in load_command(command).params:
         names = [*option.opts, *option.secondary_opts]
         if option.param_type_name == "option":
             assert any(re.search(rf"(?<!\S){re.escape(name)}\b", used) for name in names), names

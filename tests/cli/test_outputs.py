@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquid_mlx.cli.outputs import check_free, picture_paths, read_lines, slug
-from liquid_mlx.errors import FileError, ImageError
+from liquid_mlx.errors import FileError
 from liquid_mlx.files import atomic_write
 
 NASTY = st.text(st.characters(codec="utf-8"), max_size=300) | st.sampled_from(
@@ -62,7 +62,7 @@ def test_without_placeholders_pictures_are_numbered() -> None:
 
 @pytest.mark.parametrize("name", ["out.jpg", "out", "out.png.webp"])
 def test_only_png_is_written(name: str) -> None:
-    with pytest.raises(ImageError, match="PNG"):
+    with pytest.raises(FileError, match="PNG"):
         picture_paths(name, [("x", 1)])
 
 

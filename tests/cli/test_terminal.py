@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from liquid_mlx.cli.terminal import Status, clean, duration, one_line
+from tests.cli.conftest import screen
 
 
 @given(st.text())
@@ -49,36 +50,73 @@ class Screen:
 
     @property
     def lines(self) -> list[str]:
-        return [line for line in re.split(r"\r\x1b\[K|\n", self.text) if line]
+        """What it shows now."""
+        return [line for line in screen(self.text.replace("\n", "\r\n").encode()) if line]
+
+
+def terminal_on_stderr(monkeypatch: pytest.MonkeyPatch, columns: int = 80) -> Screen:
+    terminal = Screen()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    return terminal
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_progress_tells_speed_and_time_left_on_one_line(
     columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("COLUMNS", str(columns))
+    terminal = terminal_on_stderr(monkeypatch, columns)
     with Status() as status:
         status.start()
-        status.progress("a very long prompt " * 20, 16, 64)
-        status.progress("x", 64, 64)
-    assert len(screen.lines) == 2
-    assert all(len(line) < columns for line in screen.lines)
-    assert re.search(r"16/64  [\d.]+ tokens/s  .+ left$", screen.lines[0]) or columns == 40
-    assert screen.text.endswith("\r\x1b[K")
+        for title, done in (("a very long prompt " * 20, 16), ("x", 64)):
+            status.progress(title, done, 64)
+            (line,) = terminal.lines
+            assert len(line) <= columns
+            assert re.search(rf"━  {done}/64  [\d.]+ tokens/s  .+ left$", line) or columns == 40
+    assert terminal.lines == []
+    assert terminal.text.endswith("\x1b[2K")
+
+
+def test_progress_begins_at_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_on_stderr(monkeypatch)
+    with Status() as status:
+        status.progress("photo.png", 0, 3, "images")
+        (line,) = terminal.lines
+    assert line.endswith("0/3")
+
+
+def test_markup_in_foreign_text_is_only_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_on_stderr(monkeypatch)
+    text = "[bold red]x[/] [link=https://example.com]y[/link] :smile:"
+    with Status() as status:
+        status.show(text)
+        assert terminal.lines == [text]
+        status.progress(text, 1, 2)
+        assert terminal.lines[0].startswith("[bold red]x[/] [link")
+        status.say(text)
+        assert terminal.lines == [text]
+
+
+def test_other_output_starts_on_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_on_stderr(monkeypatch)
+    with Status() as status:
+        status.progress("x", 1, 2)
+        status.say("first")
+        status.progress("x", 2, 2)
+        status.warn("second")
+        assert terminal.lines == ["first", "liquid: second"]
 
 
 def test_quiet_says_nothing_but_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
+    terminal = terminal_on_stderr(monkeypatch)
     with Status(quiet=True) as status:
         status.show("x")
         status.progress("x", 1, 2)
         status.say("x")
-        assert screen.text == ""
+        assert terminal.text == ""
         status.warn("it broke")
-    assert screen.text == "liquid: it broke\n"
+    assert terminal.text == "liquid: it broke\n"
 
 
 def test_a_pipe_gets_only_what_stays(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from liquid_mlx import load
 from liquid_mlx.cli.terminal import clean, one_line
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.model import Liquid
-from tests.cli.conftest import Run, in_terminal
+from tests.cli.conftest import Run, in_terminal, screen
 
 RED, QUESTION = "photos/red.png", "What is in the picture?"
 
@@ -172,8 +172,7 @@ def test_a_table_on_a_terminal_fits_it(columns: int, photos: Path) -> None:
     command = ["ask", "photos", "-p", QUESTION, "-p", "Why? " * 30, "-m", "40"]
     done = in_terminal(command, columns=columns)
     assert done.code == 0
-    text = done.output.decode()
-    lines = [line.split("\r\x1b[K")[-1] for line in text.split("\r\n")]
+    lines = screen(done.output)
     assert lines[0].split() == ["PICTURE", "QUESTION", "ANSWER"]
     assert all(len(line) < columns for line in lines)
     assert sum(".png" in line for line in lines) == 6  # the ends of paths are kept

@@ -54,7 +54,7 @@ def test_more_bandwidth_and_fewer_bits_are_faster(plan):
 
 def test_a_plan_of_a_converted_model_reads_its_config_alone(run, converted, tmp_path):
     (tmp_path / "config.json").write_text((converted("gemma_tiny") / "config.json").read_text())
-    assert "Seconds per picture of" in run("bench", "--plan", "--model", tmp_path).stdout
+    assert "Seconds per image of" in run("bench", "--plan", "--model", tmp_path).stdout
 
 
 @pytest.mark.slow
@@ -73,5 +73,5 @@ def test_a_measurement_hangs_together(run, converted):
     assert r["picture_was_drawn"]
     assert r["peak_bytes"] > r["step_weight_bytes"] > 1000
     text = run("bench", "--model", folder).stdout
-    for word in ("memory bandwidth", "of the bound", "codes/s", "peak memory", "8 rows"):
+    for word in ("memory bandwidth", "of the bound", "tokens/s", "peak memory", "batch 8"):
         assert word in text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from liquid_mlx import load
 from liquid_mlx.cli.terminal import clean, one_line
-from tests.cli.conftest import Run, in_terminal
+from tests.cli.conftest import Run, in_terminal, screen
 
 RED = "photos/red.png"
 
@@ -30,7 +30,7 @@ def test_json(photos: Path, run: Run) -> None:
 def test_txt_beside_every_picture(photos: Path, run: Run, model: str) -> None:
     (photos / "green.txt").write_text("mine")
     done = run("caption", "photos", "--txt", "-m", "5")
-    assert "1 of 3 pictures have a .txt already" in done.stderr
+    assert "1 of 3 images have a .txt already" in done.stderr
     assert len(done.stdout.splitlines()) == 2
     assert (photos / "green.txt").read_text() == "mine"
     expected = load(model).caption(RED, max_tokens=5)
@@ -43,7 +43,7 @@ def test_txt_beside_every_picture(photos: Path, run: Run, model: str) -> None:
 def test_txt_needs_files(photos: Path, run: Run) -> None:
     done = run("caption", "-", "--txt", input=(photos / "red.png").read_bytes())
     assert done.exit_code == 1
-    assert "--txt needs picture files" in done.stderr
+    assert "--txt needs image files" in done.stderr
 
 
 def test_a_bad_picture_does_not_stop_the_rest(photos: Path, run: Run) -> None:
@@ -62,6 +62,6 @@ def test_sampled_captions_repeat(photos: Path, run: Run) -> None:
 
 def test_a_table_on_a_terminal(photos: Path) -> None:
     done = in_terminal(["caption", "photos", "-m", "40"], columns=80)
-    lines = [line.split("\r\x1b[K")[-1] for line in done.output.decode().split("\r\n")]
+    lines = screen(done.output)
     assert lines[0].split() == ["PICTURE", "CAPTION"]
     assert all(len(line) < 80 for line in lines)

@@ -89,7 +89,7 @@ def test_on_a_terminal(photos: Path) -> None:
     )
     done = in_terminal(["chat", "-m", "4"], keys=keys, environment={"COLORTERM": "truecolor"})
     assert done.code == 0
-    assert b"/help names the commands" in done.output
+    assert b"/help lists the commands" in done.output
     assert "▀".encode() in done.output
     (picture,) = Path().glob("a-red-circle-*.png")
     assert Image.open(picture).size[0] > 0

@@ -45,7 +45,7 @@ def test_lists_cached_and_converted_models(
     assert own["fits"] is True
     assert "empty" not in rows
     text = run("models").stdout
-    assert text.splitlines()[0].split() == ["MODEL", "KIND", "SIZE", "BITS", "PICTURES", "FITS"]
+    assert text.splitlines()[0].split() == ["MODEL", "KIND", "SIZE", "BITS", "IMAGES", "FITS"]
     assert "mine" in text
 
 
