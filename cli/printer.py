@@ -65,7 +65,7 @@ class Results:
             line.add_column(width=width)
         line.add_column(overflow="fold")
         cells = [Text(text, no_wrap=True, overflow="ellipsis") for text in texts[:-1]]
-        for cell, name, width in zip(cells, self._columns, self._widths, strict=True):
+        for cell, name, width in zip(cells, self._columns, self._widths, strict=False):
             if name == "picture" and cell.cell_len > width:  # the end of a path tells more
                 cell.plain = _tail(cell.plain, width)
         line.add_row(*cells, Text(texts[-1]))

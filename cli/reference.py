@@ -10,24 +10,24 @@ from .main import COMMANDS, EXIT_CODES, load_command
 HEADER = f"""\
 # Commands
 
-Written by `python -m liquid_mlx.cli.reference > docs/cli.md` from the commands themselves; a test
-keeps it current.
+Generated from the commands by `python -m liquid_mlx.cli.reference > docs/cli.md`; a test keeps it
+current.
 
-Results go to stdout and nothing else does; progress, summaries and errors go to stderr. In a pipe
-there is no progress, no colour, and text is tab-separated. Control characters in what models and
-files say are left out of text.
+Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress and
+no colour, and rows are tab-separated. Control characters in the text of models and files are removed.
 
 {EXIT_CODES.strip()}
 
-| Variable | What it does |
+| Variable | Meaning |
 |---|---|
-| `LIQUID_MODEL` | the model, where `--model` is not given |
-| `HF_HOME`, `HF_HUB_OFFLINE` | Hugging Face's cache; use it without asking the network |
-| `NO_COLOR` | no colours: no preview in half blocks |
-| `COLUMNS` | width of tables and of the status line |
+| `LIQUID_MODEL` | the model to use without `--model` |
+| `HF_HOME` | the folder of the Hugging Face cache |
+| `HF_HUB_OFFLINE` | set to 1, the cache is used without network access |
+| `NO_COLOR` | no colours, and no preview in coloured blocks |
+| `COLUMNS` | the width of tables and of the progress line |
 
-Every command has `-h`/`--help`; `liquid --version` tells the version. `liquid --install-completion`
-sets up completion for bash, zsh or fish; `liquid --show-completion` prints the script instead.
+Every command has `-h`/`--help`; `liquid --version` prints the version. `liquid --install-completion`
+installs completion for bash, zsh or fish; `liquid --show-completion` prints the script instead.
 """
 
 

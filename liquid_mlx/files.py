@@ -33,7 +33,7 @@ def read_json(path: Path, error: type[LiquidError] = CheckpointError) -> dict[st
     except FileNotFoundError:
         if error is CheckpointError:
             raise error(f"{path.parent} has no {path.name}: is this a model folder?") from None
-        raise error(f"{path} does not exist.") from None
+        raise error(f"There is no file {path}.") from None
     except (OSError, ValueError, RecursionError) as reason:
         raise error(f"{path} cannot be read as JSON ({reason}).") from None
     if not isinstance(values, dict):

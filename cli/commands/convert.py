@@ -1,4 +1,4 @@
-"""``liquid convert``: a PyTorch checkpoint becomes a folder that runs on MLX."""
+"""``liquid convert``: from a PyTorch checkpoint to a folder that runs on MLX."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ def convert(
         ),
     ],
     mlx_path: Annotated[
-        Path, typer.Option("--mlx-path", metavar="DIR", help="The folder to make.")
+        Path, typer.Option("--mlx-path", metavar="DIR", help="The folder to write.")
     ] = Path("mlx_model"),
     vqgan: Annotated[
         str | None,
         typer.Option(
             metavar="DIR",
-            help="The folder of vqgan.yaml and vqgan.ckpt, or the id of a Hugging Face Space that "
-            "has them.",
+            help="A folder or Hugging Face Space with vqgan.yaml and vqgan.ckpt.",
             show_default="chameleon/ in or beside the checkpoint",
         ),
     ] = None,
@@ -43,7 +42,9 @@ def convert(
             metavar="TYPE", help="float32, bfloat16 or float16.", show_default="the checkpoint's"
         ),
     ] = None,
-    quantize: Annotated[bool, typer.Option("--quantize", "-q", help="Quantize.")] = False,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", "-q", help="Quantize the weights.")
+    ] = False,
     q_bits: Annotated[
         int | None,
         typer.Option(metavar="N", help="2, 3, 4, 5, 6 or 8.", show_default="4"),
@@ -62,9 +63,7 @@ def convert(
     ] = None,
     embed_bits: Annotated[
         int,
-        typer.Option(
-            metavar="N", help="Bits of the embedding and the head, if quantized; 16 keeps them."
-        ),
+        typer.Option(metavar="N", help="Bits of the embedding and the head, 16: not quantized."),
     ] = 8,
     dequantize: Annotated[
         bool,
@@ -78,7 +77,7 @@ def convert(
         str,
         typer.Option(
             metavar="WxH,...",
-            help="Pictures that the model was trained to draw, the default first.",
+            help="Image sizes it was trained on, the default first.",
             show_default="one square",
         ),
     ] = "",
@@ -94,14 +93,14 @@ def convert(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and stop.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Convert a Liquid checkpoint from PyTorch, quantized if asked for.
+    """Convert a Liquid checkpoint from PyTorch.
 
-    The checkpoint may be far larger than memory. Options named as in mlx_lm.convert mean the same.
+    The checkpoint may be larger than memory. Options named as in mlx_lm.convert mean the same.
     """
-    from liquid_mlx import convert as converter
+    from liquid_mlx import convert as converter  # MLX, which help does without
     from liquid_mlx.convert.report import plan_lines, plan_to_dict
 
     options: converter.Options = {

@@ -35,7 +35,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 def generate(
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROMPT", help="What to draw; - reads prompts from stdin."),
+        typer.Argument(metavar="PROMPT", help="A prompt; - reads prompts from stdin."),
     ] = None,
     prompt: Annotated[
         list[str] | None,

@@ -118,7 +118,7 @@ BAD = [
     ("generate x -o out.png --model no-vqgan", "vqgan"),
     ("generate -C photos/red.png", "no settings"),
     ("generate -C none.png", "none.png"),
-    ("generate -C missing.json", "missing.json does not exist"),
+    ("generate -C missing.json", "There is no file missing.json."),
     ("generate -C notes.json", "JSON"),
     ("generate -C empty.png", "empty"),
     ("ask none.png What?", "does not exist"),
