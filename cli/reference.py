@@ -13,8 +13,9 @@ HEADER = f"""\
 Generated from the commands by `python -m liquid_mlx.cli.reference > docs/cli.md`; a test keeps it
 current.
 
-Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress and
-no colour, and rows are tab-separated. Control characters in the text of models and files are removed.
+Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress
+and no colour, and rows are tab-separated. Control characters in the text of models and files are
+removed.
 
 {EXIT_CODES.strip()}
 
@@ -26,8 +27,8 @@ no colour, and rows are tab-separated. Control characters in the text of models 
 | `NO_COLOR` | no colours, and no preview in coloured blocks |
 | `COLUMNS` | the width of tables and of the progress line |
 
-Every command has `-h`/`--help`; `liquid --version` prints the version. `liquid --install-completion`
-installs completion for bash, zsh or fish; `liquid --show-completion` prints the script instead.
+Every command has `-h`/`--help`; `liquid --version` prints the version. For bash, zsh and fish,
+`liquid --install-completion` installs completion, and `liquid --show-completion` prints the script.
 """
 
 
