@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from liquid_mlx.errors import ImageError, PromptError
+from liquid_mlx.params import SEEDS
 
 from .inputs import Source
 from .options import Sampling, seeded
@@ -59,11 +60,17 @@ class Asker:
         A question that is empty or too long has ``{"error": PromptError}``.
         """
         if self.choices is None and self.answer is None and len(questions) > 1:
-            seeds = [seeded(self.sampling, index)["seed"] for index, _ in questions]
-            settings = {**self.sampling, "seed": None if None in seeds else seeds}
+            seed = self.sampling["seed"]
             try:
                 texts = self.liquid.answers(
-                    picture, [text for _, text in questions], exif=self.exif, **settings
+                    picture,
+                    [text for _, text in questions],
+                    exif=self.exif,
+                    max_tokens=self.sampling["max_tokens"],
+                    temperature=self.sampling["temperature"],
+                    top_k=self.sampling["top_k"],
+                    top_p=self.sampling["top_p"],
+                    seed=None if seed is None else [(seed + i) % SEEDS for i, _ in questions],
                 )
                 return [{"answer": text.strip()} for text in texts]
             except PromptError:

@@ -38,9 +38,9 @@ COMMANDS = {
 class Command(TyperCommand):
     """One command; arguments that cannot be combined end it as the parser's own errors do."""
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except UsageError as error:
             ctx.fail(str(error))
 
@@ -60,9 +60,9 @@ class Commands(TyperGroup):
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else command, rest
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)  # type: ignore[arg-type]
+            return super().invoke(ctx)
         except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
             raise
         except LiquidError as error:

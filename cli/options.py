@@ -8,6 +8,7 @@ import typer
 
 import liquid_mlx
 from liquid_mlx.errors import UsageError
+from liquid_mlx.params import SEEDS
 
 if TYPE_CHECKING:
     from liquid_mlx.model import Liquid
@@ -51,7 +52,7 @@ TopK = Annotated[
 TopP = Annotated[float, typer.Option("--top-p", metavar="P", help="Nucleus sampling; 1 is off.")]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", metavar="N", min=0, max=2**32 - 1, help="Makes sampling repeatable."),
+    typer.Option("--seed", metavar="N", min=0, max=SEEDS - 1, help="Makes sampling repeatable."),
 ]
 
 
@@ -68,7 +69,7 @@ class Sampling(TypedDict):
 def seeded(sampling: Sampling, index: int) -> Sampling:
     """For item ``index`` of a run: ``seed + index``, so that each can be repeated alone."""
     seed = sampling["seed"]
-    return {**sampling, "seed": None if seed is None else (seed + index) % 2**32}
+    return {**sampling, "seed": None if seed is None else (seed + index) % SEEDS}
 
 
 def output_format(as_json: bool, as_jsonl: bool) -> str:
