@@ -65,7 +65,7 @@ def _expand(name: str) -> Iterator[Source]:
     elif path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
-            raise ImageError(f"The folder {name} has no picture ({', '.join(sorted(SUFFIXES))}).")
+            raise ImageError(f"The folder {name} has no images ({', '.join(sorted(SUFFIXES))}).")
         yield from (Source(str(file)) for file in found)
     elif glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(str(path), recursive=True))
@@ -88,7 +88,7 @@ def _standard_input() -> Iterator[Source]:
     except UnicodeDecodeError:
         names = []
     if not names:
-        raise ImageError("Standard input is neither a picture nor a list of pictures.")
+        raise ImageError("Standard input is neither an image nor a list of images.")
     for name in names:
         if name != "-":
             yield from _expand(name)
