@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# MLX reads this at the first product. With TF32 an M5 or an NVIDIA GPU rounds float32 products to
+# 10 bits, and other VQ codes and pixels come out; who sets it to 1 has chosen that.
+os.environ.setdefault("MLX_ENABLE_TF32", "0")
 
 from liquid_mlx._version import __version__
 from liquid_mlx.errors import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import cycle
 from math import prod
 from typing import TypeVar
@@ -16,16 +16,23 @@ T = TypeVar("T")
 CPU_STREAMS = 2  # MLX's CPU operations are single-threaded: two at once, and reading and writing
 
 
-@lru_cache
-def _streams(device: mx.DeviceType) -> list[mx.Stream]:
-    if device != mx.DeviceType.cpu:
-        return [mx.default_stream(mx.default_device())]
-    return [mx.new_stream(mx.cpu) for _ in range(CPU_STREAMS)]
+_of_thread = threading.local()  # MLX's streams belong to the thread that made them
+
+
+def _streams() -> list[mx.Stream]:
+    """The calling thread's streams on the default device: MLX never frees one, so they are kept."""
+    device = mx.default_device()
+    if device != mx.cpu:
+        return [mx.default_stream(device)]
+    if not hasattr(_of_thread, "streams"):
+        _of_thread.streams = [mx.new_stream(mx.cpu) for _ in range(CPU_STREAMS)]
+    streams: list[mx.Stream] = _of_thread.streams
+    return streams
 
 
 def ahead(blocks: Iterator[tuple[T, list[mx.array]]]) -> Iterator[tuple[T, list[mx.array]]]:
     """The same blocks; while one is used, the next ones are computed, each on its own stream."""
-    streams = _streams(mx.default_device().type)
+    streams = _streams()
     waiting: deque[tuple[T, list[mx.array]]] = deque()
     for stream in cycle(streams):
         with mx.stream(stream):
