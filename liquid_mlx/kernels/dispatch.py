@@ -1,6 +1,7 @@
 """Which of the two implementations runs, and how a Metal kernel is made."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, Literal
 
@@ -41,3 +42,49 @@ def build(
         source=source,
         header=header,
     )
+
+
+_fitting: dict[Hashable, int] = {}
+
+
+def fitting_threads(
+    kernel: Hashable, wanted: int, least: int, launch: Callable[[int], list[mx.array]]
+) -> int:
+    """How many threads a kernel's threadgroup may have: ``wanted``, or half as often as needed.
+
+    The more registers a kernel uses, the fewer threads Apple's compiler lets it have, and only a
+    launch tells. So each kernel is tried once, on little data; the answer is kept.
+
+    Args:
+        kernel: what the answer is kept under: name and template, the shapes that decide.
+        wanted: a multiple of 32.
+        least: below this many, 0 is returned.
+        launch: the kernel's outputs with so many threads.
+
+    Returns:
+        0 if no number will do, with a warning: the twin must run.
+    """
+    key = (mx.fast.metal_kernel, kernel)
+    if key not in _fitting:
+        _fitting[key] = _try(str(kernel), wanted, least, launch)
+    return _fitting[key]
+
+
+def _try(name: str, threads: int, least: int, launch: Callable[[int], list[mx.array]]) -> int:
+    reason = f"it may not even have {least} threads"
+    while threads >= least:
+        try:
+            mx.eval(launch(threads))
+        except ValueError as error:
+            if "hread group size" not in str(error):
+                raise
+            threads = 32 * (threads // 64)
+        except RuntimeError as error:  # Apple's compiler does not take the text
+            reason = str(error).strip().splitlines()[0]
+            break
+        else:
+            return threads
+    warnings.warn(
+        f"Metal kernel {name} cannot run: {reason}. Plain MLX does its work.", stacklevel=4
+    )
+    return 0

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import mlx.core as mx
 
 from liquid_mlx.kernels import group_norm_source as source
-from liquid_mlx.kernels.dispatch import Backend, best_backend, build
+from liquid_mlx.kernels.dispatch import Backend, best_backend, build, fitting_threads
 
 CHUNK = 1 << 18  # elements that the twin works on at a time: temporaries stay in cache, and few
-MOST_THREADS = 1024  # of a threadgroup
+MOST_PLACES = 1024  # of a threadgroup, which one thread each can take
 MOST_CHUNKS = 128  # parts that the kernel cuts a picture into
 SHORTEST = 64  # pixels in a part
 ITEMS = 4  # neighbouring values per thread of the last pass
@@ -48,8 +48,11 @@ def group_norm_silu(
         raise ValueError(f"shapes do not fit: {x.shape}, {weight.shape}, {bias.shape}")
     if x.shape[-1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[-1]} channels")
-    if best_backend(backend) == "metal" and x.shape[-1] <= MOST_THREADS:
-        return _group_norm_metal(x, weight, bias, groups, eps, silu)
+    threads = 0
+    if best_backend(backend) == "metal" and x.shape[-1] <= MOST_PLACES:
+        threads = _threads(x.shape[-1], groups, x.dtype)
+    if threads:
+        return _group_norm_metal(x, weight, bias, groups, eps, silu, threads)
     return _group_norm_mlx(x, weight, bias, groups, eps, silu)
 
 
@@ -84,15 +87,31 @@ def _group_norm_mlx(
     return out
 
 
+def _threads(channels: int, groups: int, dtype: mx.Dtype) -> int:
+    """Threads that the kernels get on this machine; 0 if they cannot run."""
+
+    def launch(threads: int) -> list[mx.array]:
+        x, weight = mx.zeros((1, 1, 1, channels), dtype), mx.zeros((channels,))
+        return [_group_norm_metal(x, weight, weight, groups, 1e-6, True, threads)]
+
+    return fitting_threads(f"group_norm [{channels}] {dtype}", MOST_PLACES, 32, launch)
+
+
 def _group_norm_metal(
-    x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float, silu: bool
+    x: mx.array,
+    weight: mx.array,
+    bias: mx.array,
+    groups: int,
+    eps: float,
+    silu: bool,
+    threads: int,
 ) -> mx.array:
     batch, height, width, channels = x.shape
     pixels = height * width
     length = max(-(-pixels // MOST_CHUNKS), SHORTEST)
     chunks = -(-pixels // length)
-    lanes = MOST_THREADS // channels
-    threads = lanes * channels
+    lanes = MOST_PLACES // channels
+    most = min(threads, lanes * channels)
 
     def kernel(name: str, inputs: tuple[str, ...], output: str, text: str) -> Callable[..., list]:
         return build(mx.fast.metal_kernel, name, inputs, (output,), text, source.HEADER)
@@ -100,9 +119,9 @@ def _group_norm_metal(
     sizes = [("C", channels), ("G", groups)]
     moments = kernel("group_moments", ("x",), "moments", source.MOMENTS)(
         inputs=[x],
-        template=[*sizes, ("LANES", lanes), ("THREADS", threads)],
-        grid=(threads, chunks, batch),
-        threadgroup=(threads, 1, 1),
+        template=[*sizes, ("LANES", lanes), ("THREADS", most)],
+        grid=(most, chunks, batch),
+        threadgroup=(most, 1, 1),
         output_shapes=[(batch, chunks, groups, 2)],
         output_dtypes=[mx.float32],
     )[0]
@@ -111,7 +130,7 @@ def _group_norm_metal(
         inputs=[moments, weight, bias, mx.array(eps, dtype=mx.float32)],
         template=[*sizes, ("PIXELS", pixels)],
         grid=(channels, batch, 1),
-        threadgroup=(min(channels, 256), 1, 1),
+        threadgroup=(min(channels, threads, 256), 1, 1),
         output_shapes=[(batch, channels, 2)],
         output_dtypes=[mx.float32],
     )[0]
@@ -119,7 +138,7 @@ def _group_norm_metal(
         inputs=[x, factors],
         template=[("T", x.dtype), ("C", channels), ("SILU", silu), ("ITEMS", ITEMS)],
         grid=(-(-pixels * channels // ITEMS), batch, 1),
-        threadgroup=(256, 1, 1),
+        threadgroup=(min(threads, 256), 1, 1),
         output_shapes=[x.shape],
         output_dtypes=[x.dtype],
     )[0]

@@ -4,12 +4,13 @@ HEADER = """
 #pragma METAL fp contract(off)
 """
 
-# Mean and sum of squared deviations of each group in one chunk of a picture's pixels. A thread
-# reads one channel of every LANES-th pixel and shifts by its first value against cancellation;
-# then one thread per group merges (Chan, Golub, LeVeque, 1979).
+# Mean and sum of squared deviations of each group in one chunk of a picture's pixels. A place reads
+# one channel of every LANES-th pixel and shifts by its first value against cancellation; then one
+# thread per group merges (Chan, Golub, LeVeque, 1979). A thread takes one place, or several where
+# it may not have so many threads: the sums are the same.
 MOMENTS = """
-  threadgroup float means[THREADS];
-  threadgroup float squares[THREADS];
+  threadgroup float means[LANES * C];
+  threadgroup float squares[LANES * C];
   const int pixels = x_shape[1] * x_shape[2];
   const int chunk = threadgroup_position_in_grid.y;
   const int chunks = threadgroups_per_grid.y;
@@ -20,27 +21,29 @@ MOMENTS = """
   const int count = metal::min(length, pixels - first);
   const size_t base = (size_t(batch) * pixels + first) * C;
 
-  float shift = 0.0f;
-  float sum = 0.0f;
-  float square = 0.0f;
-  int read = 0;
-  for (int p = self / C; p < count; p += LANES) {
-    const float value = float(x[base + uint(p * C + self % C)]);
-    shift = read == 0 ? value : shift;
-    sum += value - shift;
-    square += (value - shift) * (value - shift);
-    read++;
+  for (int place = self; place < LANES * C; place += THREADS) {
+    float shift = 0.0f;
+    float sum = 0.0f;
+    float square = 0.0f;
+    int read = 0;
+    for (int p = place / C; p < count; p += LANES) {
+      const float value = float(x[base + uint(p * C + place % C)]);
+      shift = read == 0 ? value : shift;
+      sum += value - shift;
+      square += (value - shift) * (value - shift);
+      read++;
+    }
+    const float mean = read > 0 ? sum / float(read) : 0.0f;
+    means[place] = shift + mean;
+    squares[place] = metal::max(square - sum * mean, 0.0f);
   }
-  const float mean = read > 0 ? sum / float(read) : 0.0f;
-  means[self] = shift + mean;
-  squares[self] = metal::max(square - sum * mean, 0.0f);
   metal::threadgroup_barrier(metal::mem_flags::mem_threadgroup);
 
-  if (self < G) {
+  for (int group = self; group < G; group += THREADS) {
     float whole = 0.0f;
     for (int lane = 0; lane < LANES; lane++) {
       const float weight = float((count - lane + LANES - 1) / LANES);
-      for (int c = self * (C / G); c < (self + 1) * (C / G); c++) {
+      for (int c = group * (C / G); c < (group + 1) * (C / G); c++) {
         whole += weight * means[lane * C + c];
       }
     }
@@ -48,12 +51,12 @@ MOMENTS = """
     float spread = 0.0f;
     for (int lane = 0; lane < LANES; lane++) {
       const float weight = float((count - lane + LANES - 1) / LANES);
-      for (int c = self * (C / G); c < (self + 1) * (C / G); c++) {
+      for (int c = group * (C / G); c < (group + 1) * (C / G); c++) {
         const float off = means[lane * C + c] - centre;
         spread += squares[lane * C + c] + weight * off * off;
       }
     }
-    const size_t at = (size_t(batch) * chunks + chunk) * G + self;
+    const size_t at = (size_t(batch) * chunks + chunk) * G + group;
     moments[2 * at] = centre;
     moments[2 * at + 1] = spread;
   }

@@ -10,7 +10,7 @@ from functools import lru_cache
 import mlx.core as mx
 
 from liquid_mlx.kernels import sampler_source as source
-from liquid_mlx.kernels.dispatch import Backend, best_backend, build
+from liquid_mlx.kernels.dispatch import Backend, best_backend, build, fitting_threads
 
 LARGEST = 3.4028234663852886e38  # of float32: stands for +inf, which has no softmax
 COLDEST = 1e-5  # temperatures between 0 and this are raised to it
@@ -50,8 +50,12 @@ def sample_codes(
     if guidance <= 1:
         unconditional = None
     if best_backend(backend) == "metal":
-        settings = _settings(guidance, temperature, top_k, top_p)
-        return _draw_metal(conditional, unconditional, noise, settings)
+        if temperature == 0 and unconditional is None:
+            return mx.argmax(mx.where(mx.isnan(conditional), -mx.inf, conditional), axis=-1)
+        guided = unconditional is not None
+        if threads := _threads(conditional.shape[1], guided, conditional.dtype):
+            settings = _settings(guidance, temperature, top_k, top_p)
+            return _draw_metal(conditional, unconditional, noise, settings, threads)[0]
     z = apply_guidance(conditional, unconditional, guidance)
     if temperature == 0:
         return mx.argmax(z, axis=-1)
@@ -103,12 +107,17 @@ def _nucleus(z: mx.array, largest: mx.array, top_p: float) -> mx.array:
 
 
 def _draw_metal(
-    conditional: mx.array, unconditional: mx.array | None, noise: mx.array, settings: mx.array
-) -> mx.array:
+    conditional: mx.array,
+    unconditional: mx.array | None,
+    noise: mx.array,
+    settings: mx.array,
+    threads: int,
+) -> list[mx.array]:
+    """[ids], and scratch memory if the row does not fit the registers of so many threads."""
     rows, n = conditional.shape
-    threads, values = layout(n)
-    held = values <= MOST_HELD
-    scratch = [] if held else [(rows, values * threads)] * 2
+    places, values = layout(n)
+    own = -(-places // threads) * values
+    held = own <= MOST_HELD
     kernel = build(
         mx.fast.metal_kernel,
         "sample_held" if held else "sample_streamed",
@@ -117,21 +126,42 @@ def _draw_metal(
         source.HELD if held else source.STREAMED,
         source.HELD_HEADER if held else source.STREAMED_HEADER,
     )
-    guided = unconditional is not None
+    other = conditional if unconditional is None else unconditional
     return kernel(
-        inputs=[conditional, unconditional if guided else conditional, noise, settings],
-        template=[("GUIDED", guided), ("N", n), ("VALUES", values), ("THREADS", threads)],
+        inputs=[conditional, other, noise, settings],
+        template=[
+            ("GUIDED", unconditional is not None),
+            ("N", n),
+            ("VALUES", values),
+            ("TEAMS", places // 32),
+            ("GROUPS", threads // 32),
+        ],
         grid=(threads, rows, 1),
         threadgroup=(threads, 1, 1),
-        output_shapes=[(rows,), *scratch],
+        output_shapes=[(rows,), *([] if held else [(rows, own * threads)] * 2)],
         output_dtypes=[mx.uint32] if held else [mx.uint32, mx.uint32, mx.float32],
-    )[0]
+    )
+
+
+def _threads(n: int, guided: bool, dtype: mx.Dtype) -> int:
+    """Threads that the kernel gets for a row of n values on this machine; 0 if it cannot run."""
+
+    def launch(threads: int) -> list[mx.array]:
+        logits = mx.zeros((1, n), dtype)
+        other = logits if guided else None
+        return _draw_metal(logits, other, mx.full((1, n), 0.5), mx.zeros(4), threads)
+
+    return fitting_threads(f"sample [{n}] {dtype}{' guided' * guided}", layout(n)[0], 32, launch)
 
 
 def layout(n: int) -> tuple[int, int]:
-    """Threads of a row's threadgroup, and values per thread: about 8, more only past 8192."""
-    threads = min(32 * -(-n // (32 * 8)), 1024)
-    return threads, -(-n // threads)
+    """Places of a row, and values per place: about 8, more only past 8192.
+
+    A thread takes one place, or several where it may not have so many threads. Sums are made place
+    by place, so they do not depend on that.
+    """
+    places = min(32 * -(-n // (32 * 8)), 1024)
+    return places, -(-n // places)
 
 
 @lru_cache(maxsize=64)

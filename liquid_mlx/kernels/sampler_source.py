@@ -102,7 +102,8 @@ uint2 keep(Keys key, Masses mass, uint best, float top_k, float top_p, threadgro
   uint2 kept = uint2(0u, 0xffffffffu);
   float above;
   if (top_k >= 1.0f && top_k < float(N)) {
-    kept.x = find<false, VALUES, TEAMS, GROUPS, STRIDE>(key, mass, 0u, top_k - 1.0f, above, sums, at);
+    const float others = top_k - 1.0f;
+    kept.x = find<false, VALUES, TEAMS, GROUPS, STRIDE>(key, mass, 0u, others, above, sums, at);
   }
   if (top_p < 1.0f) {
     const float top = unordered(best);
@@ -175,7 +176,8 @@ uint draw(Logits conditional, Others unconditional, Noise noise, Settings settin
 
   uint2 kept = uint2(best, 0xffffffffu);
   if (temperature > 0.0f) {
-    kept = keep<N, VALUES, TEAMS, GROUPS, STRIDE>(key, mass, best, settings[2], settings[3], sums, at);
+    kept = keep<N, VALUES, TEAMS, GROUPS, STRIDE>(key, mass, best, settings[2], settings[3], sums,
+                                                  at);
   }
   uint score = 0;
   uint id = 0;
@@ -229,9 +231,9 @@ _LOOPS = """
 
 # Up to 16 values per thread: everything stays in registers.
 HELD_HEADER = '#define UNROLL _Pragma("clang loop unroll(full)")' + _LOOPS + HEADER
-HELD = _BODY.replace("STORAGE", "uint key[PASSES * VALUES];\n  float mass[PASSES * VALUES];").replace(
-    "STRIDE", "1"
-)
+HELD = _BODY.replace(
+    "STORAGE", "uint key[PASSES * VALUES];\n  float mass[PASSES * VALUES];"
+).replace("STRIDE", "1")
 
 # Longer rows: keys and masses lie in scratch outputs; each thread uses nothing but its own.
 STREAMED_HEADER = "#define UNROLL" + _LOOPS + HEADER

@@ -137,7 +137,7 @@ def compiled(text: str) -> tuple[ctypes.CDLL, list[str]]:
     # a variable in threadgroup memory: all fibers see the same one
     counter = itertools.count()
     text = re.sub(
-        r"^(\s*)threadgroup (\w+) (\w+)(\[\w+\]);",
+        r"^(\s*)threadgroup (\w+) (\w+)(\[[\w *]+\]);",
         lambda m: f"{m[1]}auto& {m[3]} = run::shared<{m[2]}{m[4]}, {next(counter)}>();",
         text,
         flags=re.M,

@@ -102,5 +102,5 @@ def test_new_settings_need_no_new_kernel(schedules, monkeypatch):
         settings = {"guidance": 2.0, "temperature": temperature, "top_k": top_k, "top_p": top_p}
         noise = mx.full((2, 64), 0.5)
         sample_codes(mx.zeros((2, 64)), mx.ones((2, 64)), noise, **settings, backend="metal")
-    assert len(texts) == 3
+    assert len(texts) == 3 + 1  # once to see how many threads it may have
     assert len(set(texts)) == 1
