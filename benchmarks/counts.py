@@ -93,13 +93,12 @@ def our_step(backbone, head, offset: int, total: int) -> tuple[Callable, mx.arra
     cache, _ = begin([Prefix(cache, hidden) for cache in caches], draw, total)
     noise = Noise(draw, total)
     cache.offset = PROMPT + total // 2
-    mx.eval(noise.rows(0, 1, codes), cache.keys, cache.values)
-    kept = list(cache.keys), list(cache.values), cache.offset
+    mx.eval(noise.rows(0, 1, codes), cache.layers)
+    kept = list(cache.layers), cache.offset
 
     def step(code: mx.array) -> mx.array:
-        cache.keys, cache.values = ([mx.array(a) for a in kept[i]] for i in (0, 1))
-        cache.offset = kept[2]
-        mx.eval(cache.keys, cache.values)  # evaluated, so that their copies are not counted
+        cache.layers, cache.offset = [mx.array(a) for a in kept[0]], kept[1]
+        mx.eval(cache.layers)  # evaluated, so that their copies are not counted
         ids = mx.tile(code + offset, 2)[:, None]
         with patch.object(mx, "async_eval"):  # on the CPU each layer is sent off when it is built
             hidden = backbone(ids, cache)

@@ -143,7 +143,7 @@ def step_seconds(liquid: Liquid, rows: int, total: int) -> float:
     engine = liquid.engine
     backbone = engine.backbone
     cache = KVCache.empty(liquid.config.backbone, rows, total // 2 + 1, backbone.dtype)
-    mx.eval(cache.keys, cache.values)
+    mx.eval(cache.layers)
     ids = mx.zeros((rows, 1), mx.int32)
 
     def step() -> None:

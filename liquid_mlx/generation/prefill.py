@@ -28,5 +28,5 @@ def prefill(backbone: Backbone, ids: Sequence[int], cache: KVCache | None = None
     cache.reserve(cache.offset + len(ids))
     for start in range(0, len(ids), PREFILL):
         hidden = backbone(mx.array([ids[start : start + PREFILL]]), cache)
-        mx.eval(hidden, cache.keys, cache.values)
+        mx.eval(hidden, cache.layers)
     return Prefix(cache, hidden[:, -1:])

@@ -46,7 +46,7 @@ class PromptCache:
         width = max(1, PREFILL // len(rests))
         for start in range(0, longest, width):
             hidden.append(self._backbone(ids[:, start : start + width], cache))
-            mx.eval(hidden, cache.keys, cache.values)
+            mx.eval(hidden, cache.layers)
         cache.pad(padding)
         last = longest - 1 - mx.array(padding)
         rows = mx.arange(len(rests))
@@ -69,7 +69,7 @@ class PromptCache:
 
     def keep(self, ids: list[int], cache: KVCache) -> None:
         """Give back a cache filled with ``ids`` (the last of them may still be missing)."""
-        mx.eval(cache.keys, cache.values)  # another thread may take it up: leave nothing lazy
+        mx.eval(cache.layers)  # another thread may take it up: leave nothing lazy
         with self._lock:
             self._kept = ids[: cache.offset], cache
 

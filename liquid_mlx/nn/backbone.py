@@ -13,16 +13,15 @@ import mlx.nn as nn
 
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
+from liquid_mlx.kernels import Rotary, add_rms_norm
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.linear import Embedding, Linear
 from liquid_mlx.nn.ops import (
-    Rope,
-    Rotate,
     attention,
     attention_mask,
     compiled,
     gelu_tanh,
-    rms_norm,
+    rope_freqs,
     silu,
     softcap,
 )
@@ -51,9 +50,10 @@ class RMSNorm(nn.Module):
             self.weight = 1 + self.weight.astype(mx.float32)
             self._unit_offset = False
 
-    def __call__(self, x: mx.array) -> mx.array:
+    def __call__(self, x: mx.array, branch: mx.array | None = None) -> tuple[mx.array, mx.array]:
+        """x + branch and the norm of that, both like x [N, width]."""
         weight = 1 + self.weight.astype(mx.float32) if self._unit_offset else self.weight
-        return rms_norm(x, weight, self._eps)
+        return add_rms_norm(x, branch, weight, self._eps)
 
 
 class Attention(nn.Module):
@@ -73,33 +73,23 @@ class Attention(nn.Module):
         output_bias = bias and config.model_type != "qwen2"
         self.o_proj = Linear(heads * width, config.hidden_size, output_bias)
         self._layer = layer
-        self._heads, self._kv_heads, self._width = heads, kv_heads, width
+        self._heads, self._kv_heads = heads, kv_heads
         self._scale = (config.query_pre_attn_scalar or width) ** -0.5
         self._softcap = config.attn_logit_softcapping
 
     def __call__(
-        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, rotate: Rotate
+        self, x: mx.array, cache: KVCache, mask: mx.array | None, rotary: Rotary
     ) -> mx.array:
         """x [B T, hidden] of B rows with T tokens each, row by row."""
-        rows = cache.rows
-        length = len(x) // rows
-
-        def heads(joined: mx.array) -> mx.array:
-            """[B T, H D] -> [B, H, T, D]."""
-            if length == 1:
-                return joined.reshape(rows, -1, 1, self._width)
-            return joined.reshape(rows, length, -1, self._width).swapaxes(1, 2)
-
         if "qkv_proj" in self:
-            joined = heads(self.qkv_proj(x))
-            rotating, values = mx.split(joined, [self._heads + self._kv_heads], axis=1)
-            queries, keys = mx.split(rotate(rotating), [self._heads], axis=1)
+            joined = self.qkv_proj(x)
         else:
-            queries, keys, values = (heads(p(x)) for p in (self.q_proj, self.k_proj, self.v_proj))
-            queries, keys = rotate(queries), rotate(keys)
-        keys, values = cache.update(self._layer, keys, values)
+            parts = (self.q_proj, self.k_proj, self.v_proj)
+            joined = mx.concatenate([part(x) for part in parts], axis=-1)
+        queries, *entries = rotary(joined, self._heads, self._kv_heads)
+        keys, values = cache.update(self._layer, *entries)
         mixed = attention(queries, keys, values, scale=self._scale, mask=mask, cap=self._softcap)
-        if length > 1:
+        if len(x) > cache.rows:
             mixed = mixed.swapaxes(1, 2)
         return self.o_proj(mixed.reshape(len(x), -1))
 
@@ -142,14 +132,25 @@ class Block(nn.Module):
         self._sandwich = config.model_type == "gemma2"
 
     def __call__(
-        self, x: mx.array, cache: KVCache, mask: mx.array | str | None, rotate: Rotate
-    ) -> mx.array:
-        mixed = self.self_attn(self.input_layernorm(x), cache, mask, rotate)
+        self,
+        x: mx.array,
+        branch: mx.array | None,
+        cache: KVCache,
+        mask: mx.array | None,
+        rotary: Rotary,
+    ) -> tuple[mx.array, mx.array]:
+        """From x and what is still to be added to it to the same behind this layer.
+
+        The sum is left to the norm that follows, which does both in one kernel.
+        """
+        x, normed = self.input_layernorm(x, branch)
+        mixed = self.self_attn(normed, cache, mask, rotary)
         if self._sandwich:
-            x = x + self.post_attention_layernorm(mixed)
-            return x + self.post_feedforward_layernorm(self.mlp(self.pre_feedforward_layernorm(x)))
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x))
+            _, mixed = self.post_attention_layernorm(mixed)
+            x, normed = self.pre_feedforward_layernorm(x, mixed)
+            return x, self.post_feedforward_layernorm(self.mlp(normed))[1]
+        x, normed = self.post_attention_layernorm(x, mixed)
+        return x, self.mlp(normed)
 
 
 class Transformer(nn.Module):
@@ -172,7 +173,8 @@ class Backbone(nn.Module):
         self.model = Transformer(config)
         if not config.tie_word_embeddings:
             self.lm_head = Linear(config.hidden_size, config.vocab_size)
-        self._rope = Rope(config)
+        self._freqs = rope_freqs(config)
+        mx.eval(self._freqs)
         self._windows = [
             config.sliding_window if layer % 2 == 0 else None
             for layer in range(config.num_hidden_layers)
@@ -187,34 +189,39 @@ class Backbone(nn.Module):
         x = self.model.embed_tokens.lookup(tokens.reshape(-1)).astype(self.dtype)
         if self.config.is_gemma:
             x = x * mx.array(self.config.hidden_size**0.5, x.dtype)
-        length = tokens.shape[1]
+        rows, length = tokens.shape
         cap = self.config.attn_logit_softcapping
+        shape = (rows, self.config.num_attention_heads, length, cache.offset + length)
         masks = {
-            window: attention_mask(
-                cache.mask(length, window), length, cache.offset + length, self.dtype, cap
-            )
+            window: attention_mask(cache.visible(length, window), shape, self.dtype, cap)
             for window in set(self._windows)
         }
-        rotate = self._rope.at(cache.positions(), length)
+        rotary = Rotary(self._freqs, cache.positions(), rows, length)
+        branch = None
         for layer, window in zip(self.model.layers, self._windows, strict=True):
-            x = layer(x, cache, masks[window], rotate)
+            x, branch = layer(x, branch, cache, masks[window], rotary)
             if not on_gpu():
-                mx.async_eval(x)  # computed while the next layer is built, which takes as long
+                mx.async_eval(branch)  # computed while the next layer is built, as long a time
         cache.offset += length
-        return self.model.norm(x).reshape(*tokens.shape, -1)
+        return self.model.norm(x, branch)[1].reshape(*tokens.shape, -1)
 
-    def head(self, start: int = 0, stop: int | None = None) -> Callable[[mx.array], mx.array]:
+    def head(
+        self, start: int = 0, stop: int | None = None, *, exact: bool = False
+    ) -> Callable[[mx.array], mx.array]:
         """A head over ids ``start`` to ``stop``: hidden [..., hidden] -> float32 logits.
 
         A picture needs no text rows and an answer no image rows, so their heads read less. The
-        rows are a view of the embedding (tied) or of ``lm_head``.
+        rows are a view of the embedding (tied) or of ``lm_head``; ``exact`` makes the product in
+        float32: guidance multiplies what bfloat16 would round off.
         """
         source = self.lm_head if "lm_head" in self else self.model.embed_tokens
         rows = source.rows(start, self.config.vocab_size if stop is None else stop)
+        if exact:
+            rows.widen()
         cap = self.config.final_logit_softcapping
 
         def logits(hidden: mx.array) -> mx.array:
-            out = rows(hidden).astype(mx.float32)
+            out = rows(hidden.astype(mx.float32) if exact else hidden).astype(mx.float32)
             return out if cap is None else compiled(softcap)(out, mx.array(cap))
 
         return logits

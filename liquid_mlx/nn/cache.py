@@ -10,46 +10,47 @@ from liquid_mlx.config import BackboneConfig
 
 
 class KVCache:
-    """Keys and values of every layer, ``[rows, kv_heads, capacity, head_dim]``, allocated once.
+    """Keys and values of every layer, allocated once: ``layers`` of [2 rows, heads, capacity, D].
+
+    The first half are the keys of all rows, the second their values, so that a kernel can hand
+    over both at once and attention reads either without a copy.
 
     Rows whose prompts are shorter than the longest have ``padding`` empty slots behind them, up
     to where all rows go on together. Attention never sees these, and positions do not count them.
     """
 
-    def __init__(self, keys: list[mx.array], values: list[mx.array], offset: int = 0):
-        self.keys = keys
-        self.values = values
+    def __init__(self, layers: list[mx.array], offset: int = 0):
+        self.layers = layers
         self.offset = offset
         self.padding: mx.array | None = None
+        self._end = 0  # of the empty slots
+        self._filled: mx.array | None = None  # [rows, 1, 1, capacity]: the slots that are not empty
 
     def pad(self, padding: Sequence[int]) -> None:
         """Declare the last ``padding[i]`` slots of row i empty; once, with all room reserved."""
         if any(padding):
-            self.padding = mx.array(list(padding))
-            slots, self._end = mx.arange(self.capacity), self.offset
+            self.padding, self._end = mx.array(list(padding)), self.offset
+            slots = mx.arange(self.capacity)
             empty = (slots >= self._end - self.padding[:, None]) & (slots < self._end)
-            self._visible = ~empty[:, None, None]
+            self._filled = ~empty[:, None, None]
 
     @property
     def rows(self) -> int:
-        return self.keys[0].shape[0]
+        return self.layers[0].shape[0] // 2
 
     @property
     def capacity(self) -> int:
-        return self.keys[0].shape[2]
+        return self.layers[0].shape[2]
 
     @property
     def nbytes(self) -> int:
-        return 2 * sum(k.nbytes for k in self.keys)
+        return sum(layer.nbytes for layer in self.layers)
 
     @classmethod
     def empty(cls, config: BackboneConfig, rows: int, capacity: int, dtype: mx.Dtype) -> KVCache:
         """Room for ``capacity`` tokens of ``rows`` sequences."""
-        shape = (rows, config.num_key_value_heads, capacity, config.head_dim)
-        layers = range(config.num_hidden_layers)
-        return cls(
-            [mx.zeros(shape, dtype) for _ in layers], [mx.zeros(shape, dtype) for _ in layers]
-        )
+        shape = (2 * rows, config.num_key_value_heads, capacity, config.head_dim)
+        return cls([mx.zeros(shape, dtype) for _ in range(config.num_hidden_layers)])
 
     @classmethod
     def joined(cls, prefixes: Sequence[KVCache], copies: int, capacity: int) -> KVCache:
@@ -60,16 +61,16 @@ class KVCache:
         """
         length = max(prefix.offset for prefix in prefixes)
 
-        def join(arrays: list[mx.array]) -> mx.array:
-            rows = []
-            for prefix, array in zip(prefixes, arrays, strict=True):
-                room = [(0, 0), (0, 0), (0, capacity - prefix.offset), (0, 0)]
-                rows.append(mx.repeat(mx.pad(array[:, :, : prefix.offset], room), copies, axis=0))
-            return mx.concatenate(rows)
+        def join(layer: int) -> mx.array:
+            parts = []
+            for half in (0, 1):
+                for prefix in prefixes:
+                    seen = prefix.layers[layer][half : half + 1, :, : prefix.offset]
+                    room = [(0, 0), (0, 0), (0, capacity - prefix.offset), (0, 0)]
+                    parts.append(mx.repeat(mx.pad(seen, room), copies, axis=0))
+            return mx.concatenate(parts)
 
-        keys = [join(list(layer)) for layer in zip(*(p.keys for p in prefixes), strict=True)]
-        values = [join(list(layer)) for layer in zip(*(p.values for p in prefixes), strict=True)]
-        joined = cls(keys, values, length)
+        joined = cls([join(layer) for layer in range(len(prefixes[0].layers))], length)
         joined.pad([length - prefix.offset for prefix in prefixes for _ in range(copies)])
         return joined
 
@@ -78,36 +79,42 @@ class KVCache:
         extra = capacity - self.capacity
         if extra > 0:
             room = [(0, 0), (0, 0), (0, extra), (0, 0)]
-            self.keys = [mx.pad(k, room) for k in self.keys]
-            self.values = [mx.pad(v, room) for v in self.values]
+            self.layers = [mx.pad(layer, room) for layer in self.layers]
 
-    def update(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Write the new tokens' keys and values behind ``offset``; return all up to them."""
-        start, stop = self.offset, self.offset + keys.shape[2]
-        self.keys[layer][:, :, start:stop] = keys
-        self.values[layer][:, :, start:stop] = values
-        return self.keys[layer][:, :, :stop], self.values[layer][:, :, :stop]
+    def update(self, layer: int, *entries: mx.array) -> tuple[mx.array, mx.array]:
+        """Write new tokens behind ``offset``; return keys and values of all up to them.
+
+        ``entries`` are keys and values [rows, heads, T, D], or both in one [2 rows, heads, T, D].
+        """
+        start, stop = self.offset, self.offset + entries[0].shape[2]
+        first = 0
+        for part in entries:
+            self.layers[layer][first : first + len(part), :, start:stop] = part
+            first += len(part)
+        every = self.layers[layer]
+        return every[: self.rows, :, :stop], every[self.rows :, :, :stop]
 
     def positions(self) -> int | mx.array:
         """The position of the next token: one for all rows, or one per row where they differ."""
         return self.offset if self.padding is None else self.offset - self.padding
 
-    def mask(self, length: int, window: int | None = None) -> mx.array | str | None:
-        """What ``length`` new tokens may see: None for all, "causal", or booleans [B, 1, T, S]."""
+    def visible(self, length: int, window: int | None = None) -> mx.array | None:
+        """What ``length`` new tokens see: None for all before them, or booleans [B or 1, 1, T, S].
+
+        ``window`` is how many tokens back a layer's attention reaches, itself counted.
+        """
         stop = self.offset + length
         if window is not None and stop <= window:
             window = None
-        if window is None and self.padding is None:
-            return None if length == 1 else "causal"
-        mask = None if self.padding is None else self._visible[..., :stop]
-        if length > 1 or window is not None:
-            query = mx.arange(self.offset, stop)[:, None]
-            key = mx.arange(stop)[None]
-            near = query >= key
-            if window is not None:
-                far = query - key
-                if self.padding is not None:  # positions, unlike slots, have no gap
-                    far = far - mx.where(key < self._end, self.padding[:, None, None, None], 0)
-                near = near & (far < window)
-            mask = near if mask is None else mask & near
-        return mask
+        filled = None if self._filled is None else self._filled[..., :stop]
+        if window is None and (filled is None or length == 1):
+            return filled
+        query = mx.arange(self.offset, stop)[:, None]
+        key = mx.arange(stop)[None]
+        near = query >= key
+        if window is not None:
+            far = query - key
+            if self.padding is not None:  # positions, unlike slots, have no gap
+                far = far - mx.where(key < self._end, self.padding[:, None, None, None], 0)
+            near = near & (far < window)
+        return near if filled is None else filled & near

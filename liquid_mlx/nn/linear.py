@@ -76,6 +76,13 @@ class Linear(nn.Module):
         mx.eval(part.parameters())
         return part
 
+    def widen(self) -> None:
+        """Make what is floating-point float32, so that products of float32 inputs are."""
+        for name, array in self.parameters().items():
+            if mx.issubdtype(array.dtype, mx.floating):
+                self[name] = array.astype(mx.float32)
+        mx.eval(self.parameters())
+
     @staticmethod
     def joined(parts: list[Linear]) -> Linear | None:
         """One matrix with the outputs of all parts, or None if dtypes or quantizations differ."""

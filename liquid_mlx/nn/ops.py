@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache, lru_cache, partial
+from functools import cache
 from typing import Any
 
 import mlx.core as mx
@@ -16,7 +16,7 @@ import mlx.core as mx
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
 
-Rotate = Callable[[mx.array], mx.array]  # rotates queries or keys [B, H, T, D] by their positions
+FEW = 8  # queries up to which MLX's attention on Metal reads keys and values once for all
 
 
 @cache
@@ -43,40 +43,33 @@ def softcap(x: mx.array, cap: mx.array) -> mx.array:
     return mx.tanh(x / cap) * cap
 
 
-def rms_norm(x: mx.array, weight: mx.array, eps: float) -> mx.array:
-    """``x / sqrt(mean(x^2) + eps) * weight`` over the last axis of x [N, width], in float32."""
-    if on_gpu():
-        return mx.fast.rms_norm(x, weight, eps).astype(x.dtype)
-    y = x.astype(mx.float32)
-    rows, width = x.shape
-    mean = mx.addmm(_column(eps, rows), y * y, _column(1 / width, width))
-    return (y * mx.rsqrt(mean) * weight).astype(x.dtype)
-
-
-@lru_cache(maxsize=64)
-def _column(value: float, height: int) -> mx.array:
-    """A constant column [height, 1]."""
-    column = mx.full((height, 1), value)
-    mx.eval(column)
-    return column
-
-
 def _has_kernel(cap: float | None) -> bool:
     """Whether MLX has fused attention for this: on a GPU, without a cap."""
     return cap is None and on_gpu()
 
 
 def attention_mask(
-    mask: mx.array | str | None, length: int, stop: int, dtype: mx.Dtype, cap: float | None
-) -> mx.array | str | None:
-    """A mask (see `KVCache.mask`) as `attention` wants it; made once for the layers of a step."""
+    visible: mx.array | None, shape: tuple[int, int, int, int], dtype: mx.Dtype, cap: float | None
+) -> mx.array | None:
+    """What `attention` adds or hides, made once for the layers of a step.
+
+    Args:
+        visible: from `KVCache.visible`: None if every token sees all before it.
+        shape: rows, heads, new tokens, and slots up to the last of them: [B, H, T, S].
+        dtype: of the scores.
+        cap: see `attention`.
+    """
+    _, _, length, stop = shape
     if _has_kernel(cap):
-        return mask
-    if mask is None:
+        if visible is None or length > FEW:
+            return visible
+        # Metal copies a mask that is broadcast over rows and heads, in each layer.
+        return mx.contiguous(mx.broadcast_to(visible, shape))
+    if visible is None and length == 1:
         return mx.zeros((1, 1), dtype)
-    if isinstance(mask, str):
-        mask = mx.arange(stop - length, stop)[:, None] >= mx.arange(stop)[None]
-    return mx.where(mask, mx.array(0, dtype), mx.array(mx.finfo(dtype).min, dtype))
+    if visible is None:
+        visible = mx.arange(stop - length, stop)[:, None] >= mx.arange(stop)[None]
+    return mx.where(visible, mx.array(0, dtype), mx.array(mx.finfo(dtype).min, dtype))
 
 
 def attention(
@@ -85,7 +78,7 @@ def attention(
     values: mx.array,
     *,
     scale: float,
-    mask: mx.array | str | None,
+    mask: mx.array | None,
     cap: float | None = None,
 ) -> mx.array:
     """Grouped-query attention: [B, H, T, D] from queries [B, H, T, D], keys, values [B, K, S, D].
@@ -96,8 +89,9 @@ def attention(
         cap: bound scores by ``cap * tanh(score / cap)`` (Gemma 2), which no kernel of MLX does.
     """
     if _has_kernel(cap):
-        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
-    assert isinstance(mask, mx.array)
+        causal = "causal" if mask is None and queries.shape[2] > 1 else mask
+        return mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=causal)
+    assert mask is not None
     rows, heads, length, width = queries.shape
     groups, stop = keys.shape[1], keys.shape[2]
     # Heads that share keys are rows of one product.
@@ -111,38 +105,6 @@ def attention(
         scores = compiled(softcap)(grouped @ transposed * scale, mx.array(cap, keys.dtype)) + mask
     weights = mx.softmax(scores, axis=-1, precise=True)
     return (weights @ values).reshape(queries.shape)
-
-
-class Rope:
-    """Rotary positions, half-split (Su et al., arXiv 2104.09864), for all layers of a step."""
-
-    def __init__(self, config: BackboneConfig):
-        self._freqs = rope_freqs(config)
-        mx.eval(self._freqs)
-
-    def at(self, start: int | mx.array, length: int) -> Rotate:
-        """For ``length`` tokens from position ``start``: one for all rows, or one per row [B]."""
-        if on_gpu():
-            return partial(
-                mx.fast.rope,
-                dims=2 * self._freqs.size,
-                traditional=False,
-                base=None,
-                scale=1.0,
-                freqs=self._freqs,
-                offset=start,
-            )
-        # The CPU would compute sines and cosines anew in every layer.
-        first = start[:, None, None, None] if isinstance(start, mx.array) else start
-        angles = (first + mx.arange(length)[:, None]) / self._freqs
-        cos, sin = mx.cos(angles), mx.sin(angles)
-        same, other = mx.concatenate([cos, cos], -1), mx.concatenate([-sin, sin], -1)
-
-        def rotate(x: mx.array) -> mx.array:
-            low, high = mx.split(x, 2, axis=-1)
-            return (x * same + mx.concatenate([high, low], -1) * other).astype(x.dtype)
-
-        return rotate
 
 
 def rope_freqs(config: BackboneConfig) -> mx.array:

@@ -136,6 +136,9 @@ inline void threadgroup_barrier(mem_flags) { run::wait_at_barrier(); }
 inline float3 simd_sum(float3 v) {
   return run::reduce(v, [](float3 a, float3 b) { return a + b; });
 }
+inline float simd_sum(float v) {
+  return run::reduce(v, [](float a, float b) { return a + b; });
+}
 inline uint simd_max(uint v) {
   return run::reduce(v, [](uint a, uint b) { return a > b ? a : b; });
 }
@@ -154,6 +157,8 @@ namespace precise {
 inline float exp(float x) { return expf(x); }
 inline float log(float x) { return logf(x); }
 inline float sqrt(float x) { return sqrtf(x); }
+inline float sin(float x) { return sinf(x); }
+inline float cos(float x) { return cosf(x); }
 }  // namespace precise
 }  // namespace metal
 

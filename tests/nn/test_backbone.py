@@ -158,10 +158,9 @@ def test_several_tokens_at_once_are_seen_as_one_after_another(case):
 
 
 def test_the_sliding_window_hides_what_is_too_far_back():
-    keys = [mx.zeros((1, 1, 8, 2))]
-    cache = KVCache(keys, keys, offset=5)
-    mask = np.array(cache.mask(2, window=3))
+    cache = KVCache([mx.zeros((2, 1, 8, 2))], offset=5)
+    mask = np.array(cache.visible(2, window=3))
     seen = [[key for key in range(7) if row[key]] for row in mask]
     assert seen == [[3, 4, 5], [4, 5, 6]]
-    assert cache.mask(1) is None
-    assert cache.mask(2, window=7) == "causal"
+    assert cache.visible(1) is None
+    assert cache.visible(2, window=7) is None

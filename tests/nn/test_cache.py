@@ -61,11 +61,9 @@ def test_a_token_sees_its_own_row_as_if_it_had_no_gap(lengths, written, new, win
     places = cache.positions()
     got = [places] * len(lengths) if isinstance(places, int) else places.tolist()
     assert got == [length + written for length in lengths]
-    mask = cache.mask(new, window)
+    mask = cache.visible(new, window)
     stop = cache.offset + new
     if mask is None:
-        mask = mx.ones((1, stop), mx.bool_)
-    elif isinstance(mask, str):
         mask = mx.arange(cache.offset, stop)[:, None] >= mx.arange(stop)
     visible = np.array(mx.broadcast_to(mask, (len(lengths), 1, new, stop)))[:, 0]
     assert [[np.flatnonzero(row).tolist() for row in rows] for rows in visible] == seen(
@@ -76,7 +74,8 @@ def test_a_token_sees_its_own_row_as_if_it_had_no_gap(lengths, written, new, win
 def test_prefixes_are_joined_with_their_gaps_behind_them():
     cache = KVCache.joined([filled(3, 4, 1.0), filled(1, 9, 2.0)], copies=2, capacity=6)
     assert (cache.rows, cache.capacity, cache.offset) == (4, 6, 3)
-    for keys, values in zip(cache.keys, cache.values, strict=True):
+    for layer in cache.layers:
+        keys, values = mx.split(layer, 2)
         assert keys[:, 0, :, 0].tolist() == [[1, 1, 1, 0, 0, 0]] * 2 + [[2, 0, 0, 0, 0, 0]] * 2
         assert values.tolist() == (-keys).tolist()
     assert cache.positions().tolist() == [3, 3, 1, 1]
@@ -85,8 +84,8 @@ def test_prefixes_are_joined_with_their_gaps_behind_them():
 def test_rows_of_equal_length_need_no_mask():
     cache = KVCache.joined([filled(3, 3, 1.0), filled(3, 3, 2.0)], copies=1, capacity=5)
     assert cache.positions() == 3
-    assert cache.mask(1) is None
-    assert cache.mask(2) == "causal"
+    assert cache.visible(1) is None
+    assert cache.visible(2) is None
 
 
 @pytest.mark.parametrize("capacity", [2, 3, 8])
@@ -94,4 +93,4 @@ def test_room_is_made_once_and_what_is_there_stays(capacity):
     cache = filled(3, 3, 1.0)
     cache.reserve(capacity)
     assert cache.capacity == max(3, capacity)
-    assert cache.keys[1][0, 0, :3, 0].tolist() == [1, 1, 1]
+    assert cache.layers[1][0, 0, :3, 0].tolist() == [1, 1, 1]

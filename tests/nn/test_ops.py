@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from liquid_mlx.config import BackboneConfig
-from liquid_mlx.nn.ops import Rope, attention, attention_mask, gelu_tanh, rms_norm, rope_freqs
+from liquid_mlx.nn.ops import attention, attention_mask, gelu_tanh, rope_freqs
 
 PLAIN = BackboneConfig("llama", 64, 32, 64, 1, 4, 2, 16, rope_theta=500.0)
 LLAMA3 = {
@@ -30,39 +30,17 @@ def pretend_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
 
 
-@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
-@pytest.mark.parametrize("rows", [1, 7])
-def test_the_norm_is_the_kernels(monkeypatch, dtype, rows):
-    x = (5 * mx.random.normal((rows, 48), key=mx.random.key(0))).astype(dtype)
-    weight = 1 + mx.random.normal((48,), key=mx.random.key(1))
-    plain = rms_norm(x, weight, 1e-5)
-    assert plain.dtype == dtype
-    pretend_gpu(monkeypatch)
-    kernel = rms_norm(x, weight, 1e-5).astype(mx.float32)
-    np.testing.assert_allclose(
-        np.array(plain.astype(mx.float32)), np.array(kernel), rtol=float(mx.finfo(dtype).eps) * 8
-    )
-
-
-def test_the_norm_of_nothing_is_nothing():
-    np.testing.assert_array_equal(np.array(rms_norm(mx.zeros((2, 8)), mx.ones((8,)), 1e-6)), 0)
-
-
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize("groups", [1, 2, 6])
-@pytest.mark.parametrize("seen", ["all", "causal", "padded"])
+@pytest.mark.parametrize("seen", ["all", "padded"])
 def test_attention_is_the_kernels(monkeypatch, length, groups, seen):
     keys = iter(mx.random.split(mx.random.key(3), 3))
     queries = mx.random.normal((2, 6, length, 16), key=next(keys))
     k, v = (mx.random.normal((2, groups, 9, 16), key=next(keys)) for _ in range(2))
-    mask = {
-        "all": None,
-        "causal": "causal",
-        "padded": (mx.arange(9) >= mx.array([[0], [4]]))[:, None, None],
-    }[seen]
+    visible = None if seen == "all" else (mx.arange(9) >= mx.array([[0], [4]]))[:, None, None]
 
     def attend() -> np.ndarray:
-        made = attention_mask(mask, length, 9, mx.float32, None)
+        made = attention_mask(visible, (2, 6, length, 9), mx.float32, None)
         return np.array(attention(queries, k, v, scale=0.3, mask=made))
 
     plain = attend()
@@ -72,7 +50,7 @@ def test_attention_is_the_kernels(monkeypatch, length, groups, seen):
 
 def test_a_cap_bounds_the_scores():
     queries, keys = 100 * mx.ones((1, 1, 1, 4)), mx.array([[[[1.0] * 4, [-1.0] * 4]]])
-    mask = attention_mask(None, 1, 2, mx.float32, 2.0)
+    mask = attention_mask(None, (1, 1, 1, 2), mx.float32, 2.0)
     values = mx.array([[[[1.0], [0.0]]]])
     mixed = attention(queries, keys, mx.repeat(values, 4, -1), scale=1.0, mask=mask, cap=2.0)
     np.testing.assert_allclose(np.array(mixed), 1 / (1 + np.exp(-4)), rtol=1e-5)
@@ -82,22 +60,6 @@ def test_gelu_is_the_tanh_approximation():
     x = np.linspace(-8, 8, 1001)
     expected = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     np.testing.assert_allclose(np.array(gelu_tanh(mx.array(x))), expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("start", [0, 37, mx.array([3, 900])], ids=["zero", "one", "per row"])
-@pytest.mark.parametrize("length", [1, 5])
-def test_the_tables_turn_as_the_kernel_does(config, start, length, monkeypatch):
-    x = mx.random.normal((2, 6, length, 16), key=mx.random.key(1))
-    table = Rope(config).at(start, length)(x)
-    pretend_gpu(monkeypatch)
-    kernel = Rope(config).at(start, length)(x)
-    np.testing.assert_allclose(np.array(table), np.array(kernel), atol=2e-4)
-
-
-def test_half_precision_stays_half_precision():
-    x = mx.ones((1, 2, 3, 16), mx.bfloat16)
-    assert Rope(PLAIN).at(4, 3)(x).dtype == mx.bfloat16
 
 
 def test_waves_by_hand():
