@@ -31,7 +31,7 @@ class Loop:
             self.backbone.load_weights(list(weights.items()))
         self.backbone.fuse()
         self.offset = model.image_offset
-        self.head = self.backbone.head(self.offset, self.offset + model.codes)
+        self.head = self.backbone.head(self.offset, self.offset + model.codes, exact=True)
 
     def draw(
         self,

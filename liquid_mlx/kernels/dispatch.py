@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import mlx.core as mx
 
+from liquid_mlx.device import on_gpu
+
 Backend = Literal["metal", "mlx"]
 
 
@@ -17,8 +19,7 @@ def best_backend(backend: Backend | None) -> Backend:
         ValueError: the name is unknown.
     """
     if backend is None:
-        on_gpu = mx.metal.is_available() and mx.default_device().type == mx.DeviceType.gpu
-        return "metal" if on_gpu else "mlx"
+        return "metal" if mx.metal.is_available() and on_gpu() else "mlx"
     if backend not in ("metal", "mlx"):
         raise ValueError(f"backend {backend!r} is unknown: use 'metal', 'mlx' or None")
     return backend
