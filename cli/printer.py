@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .terminal import clean, one_line
@@ -79,19 +79,19 @@ class Results:
 
 
 def print_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], numbers: bool = False
+    header: Sequence[str], rows: Iterable[Sequence[str]], right: Container[int] = ()
 ) -> None:
     """Print a table; its columns share a terminal's width, in a pipe nothing is cut or wrapped.
 
     Args:
-        numbers: align every column but the first to the right.
+        right: indices of the columns that are aligned to the right.
     """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for i, name in enumerate(header):
-        table.add_column(Text(name), justify="right" if numbers and i else "left", overflow="fold")
+        table.add_column(Text(name), justify="right" if i in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(one_line(text)) for text in row))
     _print(table)

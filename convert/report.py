@@ -40,21 +40,32 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: Plan) -> list[str]:
-    """The plan as lines of text."""
-    memory = estimate(plan)
-    groups = _groups(plan)
-    return [
+def plan_title(plan: Plan) -> str:
+    """What is converted, on one line."""
+    return (
         f"{plan.config.backbone.model_type}, {_count(plan.parameters)} parameters, "
-        f"{plan.config.vqgan.n_embed} codes, {plan.config.sizes[0]} pictures",
-        *(
-            f"  {g['part']:<16} {_count(g['parameters']):>8}   {g['form']:<38} "
-            f"{gigabytes(g['bytes']):>9}"
-            for g in groups
-        ),
+        f"{plan.config.vqgan.n_embed} image tokens, {plan.config.sizes[0]} images"
+    )
+
+
+PLAN_HEADER = ("PART", "PARAMETERS", "STORED AS", "SIZE")
+
+
+def plan_rows(plan: Plan) -> list[list[str]]:
+    """A table of the parts, under ``PLAN_HEADER``."""
+    return [
+        [g["part"], _count(g["parameters"]), g["form"], gigabytes(g["bytes"])]
+        for g in _groups(plan)
+    ]
+
+
+def plan_lines(plan: Plan) -> list[str]:
+    """What the conversion comes to, and what the result needs, as lines of text."""
+    memory = estimate(plan)
+    return [
         f"{gigabytes(plan.source_bytes)} become {gigabytes(plan.nbytes)}: "
         f"{plan.bits_per_weight:.2f} bits per weight of the language model",
-        f"To draw one picture: about {gigabytes(memory.total)} of memory, {_mac(memory.total)}; "
+        f"One image takes about {gigabytes(memory.total)} of memory, {_mac(memory.total)}; "
         f"with --low-ram {gigabytes(memory.low_ram)}, {_mac(memory.low_ram)} (estimates)",
         *(f"Note: {note}" for note in plan.notes),
     ]

@@ -105,7 +105,7 @@ def print_plan(plan: dict[str, Any]) -> None:
     print(f"Seconds per image of {one_line(plan['model'])} with guidance.")
     print("This is a prediction, not a measurement: bytes read per step, at")
     print(f"{least} to {most} % of the chip's memory bandwidth.\n")
-    print_table(["chip", "GB/s", *widths], rows, numbers=True)
+    print_table(["chip", "GB/s", *widths], rows, right=range(1, 2 + len(widths)))
 
 
 def _seconds(value: float) -> str:

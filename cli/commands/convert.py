@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..printer import print_table
 from ..terminal import Status, duration, one_line
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def convert(
     The checkpoint may be larger than memory. Options named as in mlx_lm.convert mean the same.
     """
     from liquid_mlx import convert as converter  # MLX, which help does without
-    from liquid_mlx.convert.report import plan_lines, plan_to_dict
+    from liquid_mlx.convert.report import plan_to_dict
 
     options: converter.Options = {
         "vqgan": vqgan,
@@ -124,7 +125,7 @@ def convert(
         if as_json:
             typer.echo(json.dumps(plan_to_dict(plan), indent=2))
         else:
-            _echo(plan_lines(plan))
+            _print_plan(plan)
         return
     with Status(quiet=silent) as status:
         done = converter.convert(
@@ -147,11 +148,17 @@ def _echo(lines: list[str]) -> None:
         typer.echo(line)
 
 
-def _shows_plan(status: Status) -> Callable[[Plan], None]:
-    from liquid_mlx.convert.report import plan_lines
+def _print_plan(plan: Plan) -> None:
+    from liquid_mlx.convert.report import PLAN_HEADER, plan_lines, plan_rows, plan_title
 
+    _echo([plan_title(plan), ""])
+    print_table(PLAN_HEADER, plan_rows(plan), right=(1, 3))
+    _echo(["", *plan_lines(plan)])
+
+
+def _shows_plan(status: Status) -> Callable[[Plan], None]:
     def show(plan: Plan) -> None:
-        _echo(plan_lines(plan))
+        _print_plan(plan)
         status.show("Starting")
 
     return show
