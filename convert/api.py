@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any
 
 from liquid_mlx.config import Size
 
+from .planning.options import Options
 from .planning.plan import Plan, make_plan
-from .planning.quantize import make_recipe
-from .progress import Clock, Progress
+from .progress import Clock, Progress, Report
 from .read.checkpoint import open_origin
 from .read.locate import find_source
 from .report import plan_to_dict
@@ -28,9 +28,6 @@ from .write.atomic import (
 from .write.folder import write_folder
 from .write.model_card import write_card
 from .write.upload import check_upload, upload
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,9 @@ def plan(
     Raises:
         LiquidError: an input is missing or damaged, or an option is wrong.
     """
-    recipe = make_recipe(
+    options = Options(
+        vqgan=vqgan,
+        revision=revision,
         dtype=dtype,
         quantize=quantize,
         q_bits=q_bits,
@@ -104,39 +103,20 @@ def plan(
         q_mode=q_mode,
         quant_predicate=quant_predicate,
         embed_bits=embed_bits,
-        vqgan_dtype=vqgan_dtype,
-    )
-    wanted = [size if isinstance(size, Size) else Size.parse(size) for size in sizes]
-    source = find_source(hf_path, vqgan=vqgan, revision=revision, weights=weights)
-    lora = Path(adapter).expanduser() if adapter else None
-    origin = open_origin(source.folder, source.vqgan, lora, declared=not weights)
-    note = {**source.note, **({"adapter": lora.resolve().name} if lora else {})}
-    return make_plan(
-        origin,
-        recipe,
         dequantize=dequantize,
         vqgan_dtype=vqgan_dtype,
-        sizes=wanted,
-        source=note,
+        sizes=sizes,
+        adapter=adapter,
     )
+    return _plan(hf_path, options, weights)
 
 
-class Options(TypedDict, total=False):
-    """The options of ``plan``, which ``convert`` passes on."""
-
-    vqgan: str | Path | None
-    revision: str | None
-    dtype: str | None
-    quantize: bool
-    q_bits: int | None
-    q_group_size: int | None
-    q_mode: str
-    quant_predicate: str | None
-    embed_bits: int
-    dequantize: bool
-    vqgan_dtype: str | None
-    sizes: Sequence[Size | str]
-    adapter: str | Path | None
+def _plan(hf_path: str | Path, options: Options, weights: bool) -> Plan:
+    source = find_source(hf_path, vqgan=options.vqgan, revision=options.revision, weights=weights)
+    adapter = Path(options.adapter).expanduser() if options.adapter else None
+    origin = open_origin(source.folder, source.vqgan, adapter, declared=not weights)
+    note = {**source.note, **({"adapter": adapter.resolve().name} if adapter else {})}
+    return make_plan(origin, options, note)
 
 
 def convert(
@@ -147,7 +127,19 @@ def convert(
     upload_repo: str | None = None,
     on_plan: Callable[[Plan], None] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
-    **options: Unpack[Options],
+    vqgan: str | Path | None = None,
+    revision: str | None = None,
+    dtype: str | None = None,
+    quantize: bool = False,
+    q_bits: int | None = None,
+    q_group_size: int | None = None,
+    q_mode: str = "affine",
+    quant_predicate: str | None = None,
+    embed_bits: int = 8,
+    dequantize: bool = False,
+    vqgan_dtype: str | None = None,
+    sizes: Sequence[Size | str] = (),
+    adapter: str | Path | None = None,
 ) -> Conversion:
     """Convert a Liquid checkpoint to a folder that liquid-mlx and mlx-lm open.
 
@@ -160,32 +152,56 @@ def convert(
         upload_repo: where on the Hugging Face Hub to put the result.
         on_plan: called once, when all is checked and nothing is written.
         on_progress: called after every block.
-        options: those of ``plan``.
+        vqgan, revision, dtype, quantize, q_bits, q_group_size, q_mode, quant_predicate, embed_bits,
+            dequantize, vqgan_dtype, sizes, adapter: as ``plan`` has them.
 
     Raises:
         LiquidError: an input is missing or damaged, an option is wrong, there is no room, the
             Hub cannot be reached; nothing is left behind.
     """
+    options = Options(
+        vqgan=vqgan,
+        revision=revision,
+        dtype=dtype,
+        quantize=quantize,
+        q_bits=q_bits,
+        q_group_size=q_group_size,
+        q_mode=q_mode,
+        quant_predicate=quant_predicate,
+        embed_bits=embed_bits,
+        dequantize=dequantize,
+        vqgan_dtype=vqgan_dtype,
+        sizes=sizes,
+        adapter=adapter,
+    )
     target = Path(mlx_path).expanduser()
     check_target(target)
     if upload_repo:
         check_upload(upload_repo)
-    todo = plan(hf_path, weights=True, **options)
+    todo = _plan(hf_path, options, weights=True)
     check_target(target, todo.nbytes)
     if on_plan:
         on_plan(todo)
     start = time.monotonic()
-    before = stamps(todo)
-    with atomic_folder(target) as partial:
-        more = bytes_to_verify(todo) if verify_result else 0
-        clock = Clock(todo.source_bytes + more, on_progress)
-        logits = write_folder(todo, partial, clock, compare=verify_result)
-        check_unchanged(before)
-        found = None if logits is None else verify(todo, partial, logits, clock)
-        write_card(todo, partial, found, upload_repo)
+    found = _write(todo, target, verify_result, upload_repo, on_progress)
     seconds = time.monotonic() - start
     url = upload(target, upload_repo) if upload_repo else None
     return Conversion(target, todo, seconds, peak_memory(), found, url)
+
+
+def _write(
+    todo: Plan, target: Path, verify_result: bool, repo: str | None, on_progress: Report | None
+) -> Verification | None:
+    """Carry a plan out, whole or not at all; the comparison with its source, if wanted."""
+    before = stamps(todo)
+    with atomic_folder(target) as tmp:
+        more = bytes_to_verify(todo) if verify_result else 0
+        clock = Clock(todo.source_bytes + more, on_progress)
+        logits = write_folder(todo, tmp, clock, compare=verify_result)
+        check_unchanged(before)
+        found = None if logits is None else verify(todo, tmp, logits, clock)
+        write_card(todo, tmp, found, repo or target.name)
+    return found
 
 
 def peak_memory() -> int:

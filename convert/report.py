@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,35 +86,31 @@ def verification_lines(found: Verification) -> list[str]:
 
 
 def _groups(plan: Plan) -> list[dict[str, Any]]:
-    """One row for each kind of part and each form that parts of it take."""
+    """One row for each kind of part and each dtype or quantization that it is stored in."""
     rows: dict[tuple[str, str], list[Part]] = {}
     for part in plan.parts:
-        rows.setdefault((kind_of(part), form_of(part)), []).append(part)
+        rows.setdefault((kind_of(part), stored_as(part)), []).append(part)
     for part in plan.vqgan_parts:
         rows.setdefault(("image tokenizer", part.dtype), []).append(part)
     return [
         {
             "part": kind,
-            "form": form,
+            "form": stored,  # the key that scripts read
             "tensors": len(parts),
-            "parameters": _sum(part.parameters for part in parts),
-            "bytes": _sum(part.nbytes for part in parts),
+            "parameters": sum(part.parameters for part in parts),
+            "bytes": sum(part.nbytes for part in parts),
         }
-        for (kind, form), parts in rows.items()
+        for (kind, stored), parts in rows.items()
     ]
 
 
-def form_of(part: Part) -> str:
-    """What becomes of it, in a few words."""
-    if part.form is None:
+def stored_as(part: Part) -> str:
+    """Its dtype or quantization, in a few words."""
+    how = part.quantization
+    if how is None:
         return part.dtype
-    form = part.form
-    name = f"{form.bits} bits" if form.mode == "affine" else form.mode
-    return f"{name}, groups of {form.group_size}"
-
-
-def _sum(values: Iterable[int]) -> int:
-    return sum(values)
+    name = f"{how.bits} bits" if how.mode == "affine" else how.mode
+    return f"{name}, groups of {how.group_size}"
 
 
 def _count(number: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -104,7 +104,7 @@ def convert(
     from liquid_mlx import convert as converter  # MLX, which help does without
     from liquid_mlx.convert.report import plan_to_dict
 
-    options: converter.Options = {
+    options: dict[str, Any] = {
         "vqgan": vqgan,
         "revision": revision,
         "dtype": dtype,

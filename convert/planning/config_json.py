@@ -39,16 +39,16 @@ def written_config(
 
 
 def quantization_section(parts: Sequence[Part], base: Quantization) -> dict[str, Any]:
-    """mlx-lm's form: the most common settings, and each module that differs by its path.
+    """As mlx-lm writes it: the most common settings, and each module that differs by its path.
 
     A module that is not quantized has ``false``.
     """
 
-    def plain(form: Quantization) -> dict[str, Any]:
-        return {"group_size": form.group_size, "bits": form.bits, "mode": form.mode}
+    def plain(settings: Quantization) -> dict[str, Any]:
+        return {"group_size": settings.group_size, "bits": settings.bits, "mode": settings.mode}
 
     section = plain(base)
     for part in parts:
-        if len(part.source.shape) == 2 and part.form != base:
-            section[part.path] = plain(part.form) if part.form else False
+        if len(part.source.shape) == 2 and part.quantization != base:
+            section[part.path] = plain(part.quantization) if part.quantization else False
     return section

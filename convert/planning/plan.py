@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.config import LiquidConfig, Size, recommended_from
-from liquid_mlx.errors import SettingsError
+from liquid_mlx.errors import UsageError
 from liquid_mlx.files import read_json
 
 from ..read.checkpoint import Origin
 from ..read.files import end_ids, read_tokenizer
 from ..read.layout import EMBEDDING, backbone_shapes, expected_shapes
 from .config_json import written_config
-from .quantize import Recipe
+from .options import Options
+from .quantize import Recipe, make_recipe
 from .tensor import ConvPart, Part
 
 SHARD_BYTES = 5 << 30
@@ -79,43 +80,36 @@ class Plan:
 
 def make_plan(
     origin: Origin,
-    recipe: Recipe,
-    *,
-    dequantize: bool = False,
-    vqgan_dtype: str | None = None,
-    sizes: Sequence[Size] = (),
+    options: Options,
     source: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Work out what becomes of every part.
 
     Args:
         origin: what is converted.
-        recipe: dtype and quantization.
-        dequantize: undo the quantization of an already converted folder.
-        vqgan_dtype: of the image tokenizer; None: float32, or as it is in a converted folder.
-        sizes: pictures the model draws, the default first; none: the source's own, else one
-            square of the image tokenizer's resolution.
+        options: what is asked for. Without sizes the source's own count, else one square of the
+            image tokenizer's resolution.
         source: where the model comes from, for config.json and the model card.
 
     Raises:
         CheckpointError: the tokenizer is missing or does not go with the model.
-        SettingsError: what is asked for does not go with the source.
+        UsageError: what is asked for cannot be done with this source.
     """
     quantized = origin.converted is not None and origin.converted.quantization is not None
-    if dequantize and (recipe.quantization or not quantized):
-        why = "goes without --quantize" if recipe.quantization else "needs a quantized folder"
-        raise SettingsError(f"--dequantize {why}.")
-    if quantized and not dequantize:
-        raise SettingsError(
+    if options.dequantize and not quantized:
+        raise UsageError("--dequantize needs a quantized folder.")
+    if quantized and not options.dequantize:
+        raise UsageError(
             f"{origin.folder} is quantized already: start from the checkpoint, or --dequantize it."
         )
+    recipe = make_recipe(options)
     dtype = recipe.dtype or origin.tensors[EMBEDDING].dtype
     parts = _parts(origin, recipe, dtype)
-    config = _liquid_config(origin, sizes, source, dtype)
+    config = _liquid_config(origin, options.pixel_sizes, source, dtype)
     return Plan(
         origin=origin,
         parts=parts,
-        vqgan_parts=_vqgan_parts(origin, vqgan_dtype),
+        vqgan_parts=_vqgan_parts(origin, options.vqgan_dtype),
         config=config,
         config_json=written_config(origin.values, config, parts, recipe),
         copied=[origin.folder / name for name in COPIED if (origin.folder / name).is_file()],
@@ -128,10 +122,11 @@ def _parts(origin: Origin, recipe: Recipe, dtype: str) -> list[Part]:
     parts = []
     for name in backbone_shapes(origin.backbone):
         source = origin.tensors[name]
-        form = None
+        quantization = None
         if len(source.shape) == 2:
-            form = recipe.form(name.removesuffix(".weight"), source.shape[1], layers)
-        parts.append(Part(name, source, dtype, form))
+            path = name.removesuffix(".weight")
+            quantization = recipe.quantization_of(path, source.shape[1], layers)
+        parts.append(Part(name, source, dtype, quantization))
     return parts
 
 
@@ -150,7 +145,7 @@ def _notes(origin: Origin, recipe: Recipe, parts: Sequence[Part]) -> list[str]:
     kept = [
         part.path
         for part in parts
-        if len(part.source.shape) == 2 and recipe.quantization and not part.form
+        if len(part.source.shape) == 2 and recipe.quantization and not part.quantization
     ]
     if kept and recipe.embed_bits != 16:
         notes.append(

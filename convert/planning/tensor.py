@@ -26,7 +26,7 @@ class Part:
     name: str
     source: Rows
     dtype: str
-    form: Quantization | None = None
+    quantization: Quantization | None = None
 
     @property
     def path(self) -> str:
@@ -40,12 +40,13 @@ class Part:
     @property
     def specs(self) -> list[Spec]:
         """The tensors that are written for it."""
-        if self.form is None:
+        how = self.quantization
+        if how is None:
             return [Spec(self.name, self.dtype, self.source.shape)]
         *lead, width = self.source.shape
-        groups = (*lead, width // self.form.group_size)
-        packed = Spec(self.name, "uint32", (*lead, width * self.form.bits // 32))
-        if self.form.mode != "affine":
+        groups = (*lead, width // how.group_size)
+        packed = Spec(self.name, "uint32", (*lead, width * how.bits // 32))
+        if how.mode != "affine":
             return [packed, Spec(f"{self.path}.scales", "uint8", groups)]
         return [
             packed,
@@ -76,10 +77,10 @@ class Part:
 
     def pack(self, rows: mx.array) -> list[mx.array]:
         """Rows as they are written: as they are, or packed with scales (and biases)."""
-        if self.form is None:
+        how = self.quantization
+        if how is None:
             return [rows]
-        form = self.form
-        return list(mx.quantize(rows, group_size=form.group_size, bits=form.bits, mode=form.mode))
+        return list(mx.quantize(rows, group_size=how.group_size, bits=how.bits, mode=how.mode))
 
 
 class ConvPart(Part):

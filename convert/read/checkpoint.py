@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +69,7 @@ def open_origin(
         origin = _checkpoint(folder, values, vqgan, declared)
     if adapter is None:
         return origin
-    tensors = adapters.merge(origin.tensors, adapter)
-    return Origin(**{**vars(origin), "tensors": tensors})
+    return replace(origin, tensors=adapters.merge(origin.tensors, adapter))
 
 
 def _checkpoint(

@@ -72,8 +72,8 @@ def find_source(
 def _weight_files(folder: Path) -> list[str]:
     """Patterns of the weights, safetensors if there are any, by the indices downloaded before."""
     vqgan = ["vqgan.safetensors", *VQGAN[1:], f"chameleon/{VQGAN[1]}"]
-    for form in ("model.safetensors", "pytorch_model.bin"):
-        index = folder / f"{form}.index.json"
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{name}.index.json"
         if index.is_file():
             weight_map = read_json(index).get("weight_map")
             if not isinstance(weight_map, dict):

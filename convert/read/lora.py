@@ -21,7 +21,7 @@ _PREFIX = "base_model.model."
 # The names of the two factors: rows of the first are inputs, of the second outputs. An embedding
 # is the transpose of a linear layer.
 _FACTORS = {
-    "lora_A.weight": ("b", "lora_B.weight"),
+    "lora_A.weight": ("linear", "lora_B.weight"),
     "lora_embedding_A": ("embedding", "lora_embedding_B"),
 }
 
@@ -42,11 +42,11 @@ def merge(tensors: Mapping[str, Rows], folder: Path) -> dict[str, Rows]:
     merged, used = dict(tensors), set[str]()
     for name, tensor in stored.items():
         module = name.removeprefix(_PREFIX)
-        for first, (form, second) in _FACTORS.items():
+        for first, (layer, second) in _FACTORS.items():
             if module.endswith(f".{first}"):
                 path = module.removesuffix(f".{first}")
                 other = name.removesuffix(first) + second
-                pair = _pair(tensor, stored.get(other), form)
+                pair = _pair(tensor, stored.get(other), layer)
                 used |= {name, other}
                 merged[f"{path}.weight"] = _merged(merged, path, pair, config, folder)
         if module in tensors and "lora_" not in module:
@@ -60,13 +60,13 @@ def merge(tensors: Mapping[str, Rows], folder: Path) -> dict[str, Rows]:
     return merged
 
 
-def _pair(first: Stored, second: Stored | None, form: str) -> tuple[mx.array, mx.array]:
+def _pair(first: Stored, second: Stored | None, layer: str) -> tuple[mx.array, mx.array]:
     """(a [r, columns], b [rows, r]) in float32."""
     if second is None or len(first.shape) != 2 or len(second.shape) != 2:
         raise CheckpointError(f"{first.name[:100]} has no partner in {first.path}.")
     a = first.rows(0, first.shape[0]).astype(mx.float32)
     b = second.rows(0, second.shape[0]).astype(mx.float32)
-    return (b.T, a.T) if form == "embedding" else (a, b)
+    return (b.T, a.T) if layer == "embedding" else (a, b)
 
 
 def _merged(

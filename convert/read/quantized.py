@@ -22,13 +22,13 @@ class Packed:
     weight: Stored
     scales: Stored
     biases: Stored | None
-    form: Quantization
+    quantization: Quantization
     dtype: str
 
     @property
     def shape(self) -> tuple[int, ...]:
         rows, words = self.weight.shape
-        return rows, words * 32 // self.form.bits
+        return rows, words * 32 // self.quantization.bits
 
     @property
     def nbytes(self) -> int:
@@ -46,9 +46,9 @@ class Packed:
             self.weight.rows(start, stop),
             self.scales.rows(start, stop),
             self.biases.rows(start, stop) if self.biases else None,
-            group_size=self.form.group_size,
-            bits=self.form.bits,
-            mode=self.form.mode,
+            group_size=self.quantization.group_size,
+            bits=self.quantization.bits,
+            mode=self.quantization.mode,
         ).astype(MLX[self.dtype])
 
     def products(self, start: int, stop: int, x: mx.array) -> mx.array:
@@ -63,9 +63,9 @@ class Packed:
             scales=scales,
             biases=biases,
             transpose=True,
-            group_size=self.form.group_size,
-            bits=self.form.bits,
-            mode=self.form.mode,
+            group_size=self.quantization.group_size,
+            bits=self.quantization.bits,
+            mode=self.quantization.mode,
         )
 
 
@@ -95,14 +95,19 @@ def _packed(
 ) -> Packed:
     try:
         values = {**section, **(section.get(path) or {})}
-        form = Quantization(values["bits"], values["group_size"], values.get("mode", "affine"))
+        quantization = Quantization(
+            values["bits"], values["group_size"], values.get("mode", "affine")
+        )
         weight, scales = tensors[f"{path}.weight"], tensors[f"{path}.scales"]
-        biases = tensors[f"{path}.biases"] if form.mode == "affine" else None
+        biases = tensors[f"{path}.biases"] if quantization.mode == "affine" else None
         packed = Packed(
-            weight, scales, biases, form, scales.dtype if scales.dtype in FLOATS else dtype
+            weight, scales, biases, quantization, scales.dtype if scales.dtype in FLOATS else dtype
         )
         rows, width = packed.shape
-        sound = weight.dtype == "uint32" and scales.shape == (rows, width // form.group_size)
+        sound = weight.dtype == "uint32" and scales.shape == (
+            rows,
+            width // quantization.group_size,
+        )
         if not sound or (biases and (biases.shape, biases.dtype) != (scales.shape, scales.dtype)):
             raise ValueError("shapes differ")
         mx.eval(packed.rows(0, 1))

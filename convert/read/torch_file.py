@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, without torch: the zip form and the older one, opened lazily."""
+"""Files of ``torch.save``, without torch: zip archives and the older format, opened lazily."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_torch(path: Path) -> dict[str, Stored]:
     except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
         reason = str(error)[:200]
         raise CheckpointError(
-            f"{path} is no sound torch.save file ({reason}): download it again."
+            f"{path} is not a valid torch.save file ({reason}): download it again."
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error}).") from None

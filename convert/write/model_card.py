@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from liquid_mlx.hub import is_repo_id
 
@@ -16,11 +17,8 @@ _LICENCE = re.compile(r"^(license(?:_name|_link)?): *([\w./:-]+) *$", re.MULTILI
 _BASES = {"gemma": "Gemma", "gemma2": "Gemma 2", "llama": "Llama", "qwen2": "Qwen2.5"}
 
 
-def write_card(
-    plan: Plan, folder: Path, found: Verification | None, repo_id: str | None = None
-) -> None:
-    """Write ``folder/README.md`` about the model that was converted into it."""
-    name = repo_id or folder.name.removeprefix(".").removesuffix(".partial")
+def write_card(plan: Plan, folder: Path, found: Verification | None, name: str) -> None:
+    """Write ``folder/README.md`` about the model called ``name`` that was converted into it."""
     base = _BASES[plan.config.backbone.model_type]
     source = " ".join(str(plan.config.source.get("name", "a checkpoint")).split())
     head = [
@@ -55,7 +53,7 @@ def write_card(
 
 
 def _quantized(plan: Plan) -> bool:
-    return any(part.form for part in plan.parts)
+    return any(part.quantization for part in plan.parts)
 
 
 def _licence_lines(readme: Path) -> list[str]:
@@ -98,16 +96,16 @@ def _settings(plan: Plan) -> list[str]:
 
 
 def _inside(plan: Plan) -> list[str]:
-    rows: Sequence[dict[str, object]] = plan_to_dict(plan)["parts"]
+    rows: Sequence[dict[str, Any]] = plan_to_dict(plan)["parts"]
     return [
         "## What is inside",
         "",
         f"{gigabytes(plan.nbytes)}, {plan.bits_per_weight:.2f} bits per weight of the language "
         "model.",
         "",
-        "| part | form | size |",
+        "| part | stored as | size |",
         "| --- | --- | --- |",
-        *(f"| {r['part']} | {r['form']} | {gigabytes(float(str(r['bytes'])))} |" for r in rows),
+        *(f"| {r['part']} | {r['form']} | {gigabytes(r['bytes'])} |" for r in rows),
         "",
         *(f"- {note}" for note in plan.notes),
         *([""] if plan.notes else []),

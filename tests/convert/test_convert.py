@@ -17,7 +17,7 @@ from liquid_mlx.convert import Progress, convert, plan
 from liquid_mlx.convert.read.layout import backbone_shapes, expected_shapes, torch_shape
 from liquid_mlx.convert.read.safetensors import open_safetensors
 from liquid_mlx.convert.read.tensor import to_bytes
-from liquid_mlx.errors import CheckpointError, HubError, LiquidError, SettingsError
+from liquid_mlx.errors import CheckpointError, HubError, LiquidError, UsageError
 from tests.convert.conftest import GOLDEN, VQGAN, copy_checkpoint, write_checkpoint
 
 
@@ -268,9 +268,9 @@ DAMAGE = {
         "aliases",
     ),
     "huge yaml": (write("chameleon/vqgan.yaml", b"#" * 2_000_000), "too large"),
-    "flipped bit": (flip("chameleon/vqgan.ckpt", 0.5), "damaged|no sound"),
-    "truncated ckpt": (cut("chameleon/vqgan.ckpt", 0.7), "no sound torch.save file"),
-    "empty ckpt": (write("chameleon/vqgan.ckpt", b""), "no sound torch.save file"),
+    "flipped bit": (flip("chameleon/vqgan.ckpt", 0.5), "damaged|not a valid"),
+    "truncated ckpt": (cut("chameleon/vqgan.ckpt", 0.7), "not a valid torch.save file"),
+    "empty ckpt": (write("chameleon/vqgan.ckpt", b""), "not a valid torch.save file"),
     "size that does not fit": (change("config.json", liquid={"sizes": ["60x64"]}), "60x64"),
 }
 
@@ -352,12 +352,12 @@ def test_room_is_checked_first(
 
 
 def test_options_that_do_not_go_together(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="quantized folder"):
+    with pytest.raises(UsageError, match="quantized folder"):
         convert(checkpoint, tmp_path / "out", dequantize=True)
     convert(checkpoint, tmp_path / "small", quantize=True)
-    with pytest.raises(SettingsError, match="quantized already"):
+    with pytest.raises(UsageError, match="quantized already"):
         convert(tmp_path / "small", tmp_path / "out", quantize=True, q_bits=2)
-    with pytest.raises(SettingsError, match="without --quantize"):
+    with pytest.raises(UsageError, match="cannot be combined"):
         convert(tmp_path / "small", tmp_path / "out", quantize=True, dequantize=True)
     with pytest.raises(TypeError):
         convert(checkpoint, tmp_path / "out", qbits=4)  # type: ignore[call-arg]

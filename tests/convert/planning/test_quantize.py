@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from liquid_mlx.convert.planning.quantize import MIXED, make_recipe
-from liquid_mlx.errors import SettingsError
+from liquid_mlx.convert import Options
+from liquid_mlx.convert.planning.options import MIXED
+from liquid_mlx.convert.planning.quantize import make_recipe
+from liquid_mlx.errors import SettingsError, UsageError
 from liquid_mlx.nn.linear import Quantization
 
 
@@ -26,9 +28,9 @@ def test_mixed_recipes_are_those_of_mlx_lm(name: str, layers: int) -> None:
         named_modules=lambda: [(path, None) for path in paths], layers=[None] * layers
     )
     theirs = mixed_quant_predicate_builder(name, model, 64)
-    ours = make_recipe(quantize=True, quant_predicate=name)
+    ours = make_recipe(Options(quantize=True, quant_predicate=name))
     for path in paths:
-        form = ours.form(path, 256, layers)
+        form = ours.quantization_of(path, 256, layers)
         assert form is not None
         assert theirs(path, None) == {
             "group_size": form.group_size,
@@ -38,32 +40,54 @@ def test_mixed_recipes_are_those_of_mlx_lm(name: str, layers: int) -> None:
 
 
 def test_the_embedding_and_the_head_get_eight_bits() -> None:
-    recipe = make_recipe(quantize=True, q_bits=3)
+    recipe = make_recipe(Options(quantize=True, q_bits=3))
     for path in ("model.embed_tokens", "lm_head"):
-        assert recipe.form(path, 256, 28) == Quantization(8, 64)
-    assert recipe.form("model.layers.0.mlp.up_proj", 256, 28) == Quantization(3, 64)
+        assert recipe.quantization_of(path, 256, 28) == Quantization(8, 64)
+    assert recipe.quantization_of("model.layers.0.mlp.up_proj", 256, 28) == Quantization(3, 64)
 
 
 @pytest.mark.parametrize("mode", ["mxfp4", "mxfp8", "nvfp4"])
 def test_they_are_affine_in_the_floating_modes_too(mode: str) -> None:
-    recipe = make_recipe(quantize=True, q_mode=mode)
-    assert recipe.form("model.embed_tokens", 256, 28) == Quantization(8, 64)
-    assert recipe.form("model.embed_tokens", 96, 28) == Quantization(8, 32)
+    recipe = make_recipe(Options(quantize=True, q_mode=mode))
+    assert recipe.quantization_of("model.embed_tokens", 256, 28) == Quantization(8, 64)
+    assert recipe.quantization_of("model.embed_tokens", 96, 28) == Quantization(8, 32)
 
 
 def test_other_bits_of_the_embedding() -> None:
-    assert make_recipe(quantize=True, embed_bits=6).form("lm_head", 64, 28) == Quantization(6, 64)
-    assert make_recipe(quantize=True, embed_bits=16).form("lm_head", 64, 28) is None
+    six = make_recipe(Options(quantize=True, embed_bits=6))
+    assert six.quantization_of("lm_head", 64, 28) == Quantization(6, 64)
+    kept = make_recipe(Options(quantize=True, embed_bits=16))
+    assert kept.quantization_of("lm_head", 64, 28) is None
 
 
 def test_what_the_groups_do_not_divide_is_kept() -> None:
-    recipe = make_recipe(quantize=True, q_group_size=128)
-    assert recipe.form("model.layers.0.mlp.up_proj", 192, 28) is None
-    assert recipe.form("model.layers.0.mlp.up_proj", 256, 28) == Quantization(4, 128)
+    recipe = make_recipe(Options(quantize=True, q_group_size=128))
+    assert recipe.quantization_of("model.layers.0.mlp.up_proj", 192, 28) is None
+    assert recipe.quantization_of("model.layers.0.mlp.up_proj", 256, 28) == Quantization(4, 128)
 
 
 def test_nothing_is_quantized_unasked() -> None:
-    assert make_recipe(dtype="bfloat16").form("model.embed_tokens", 256, 28) is None
+    recipe = make_recipe(Options(dtype="bfloat16"))
+    assert recipe.quantization_of("model.embed_tokens", 256, 28) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"quantize": True, "q_bits": 7}, "q_bits"),
+        ({"quantize": True, "q_bits": True}, "q_bits"),
+        ({"quantize": True, "q_group_size": 48}, "q_group_size"),
+        ({"quantize": True, "q_mode": "fp3"}, "q_mode"),
+        ({"quantize": True, "q_mode": "mxfp4", "q_bits": 8}, "q_bits of mxfp4"),
+        ({"quantize": True, "quant_predicate": "mixed_9_9"}, "quant_predicate"),
+        ({"quantize": True, "embed_bits": 7}, "embed_bits"),
+        ({"dtype": "float64"}, "dtype"),
+        ({"vqgan_dtype": "bfloat16"}, "vqgan_dtype"),
+    ],
+)
+def test_wrong_options_are_explained(options: dict, word: str) -> None:
+    with pytest.raises(SettingsError, match=word):
+        Options(**options)
 
 
 @pytest.mark.parametrize(
@@ -72,17 +96,10 @@ def test_nothing_is_quantized_unasked() -> None:
         ({"q_bits": 4}, "--quantize"),
         ({"q_mode": "mxfp4"}, "--quantize"),
         ({"quant_predicate": "mixed_2_6"}, "--quantize"),
-        ({"quantize": True, "q_bits": 7}, "q_bits"),
-        ({"quantize": True, "q_group_size": 48}, "q_group_size"),
-        ({"quantize": True, "q_mode": "fp3"}, "q_mode"),
-        ({"quantize": True, "q_mode": "mxfp4", "q_bits": 8}, "q_bits of mxfp4"),
-        ({"quantize": True, "quant_predicate": "mixed_9_9"}, "quant_predicate"),
         ({"quantize": True, "quant_predicate": "mixed_2_6", "q_bits": 4}, "sets mode and bits"),
-        ({"quantize": True, "embed_bits": 7}, "embed_bits"),
-        ({"dtype": "float64"}, "dtype"),
-        ({"vqgan_dtype": "bfloat16"}, "vqgan_dtype"),
+        ({"quantize": True, "dequantize": True}, "cannot be combined"),
     ],
 )
-def test_wrong_options_are_explained(options: dict, word: str) -> None:
-    with pytest.raises(SettingsError, match=word):
-        make_recipe(**options)
+def test_options_that_cannot_be_combined(options: dict, word: str) -> None:
+    with pytest.raises(UsageError, match=word):
+        Options(**options)
