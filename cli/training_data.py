@@ -7,13 +7,13 @@ its packing and training scripts read the file as their own.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from liquid_mlx.errors import FileError, ImageError, LiquidError
+from liquid_mlx.files import atomic_file
 
 from .inputs import expand
 from .outputs import read_lines
@@ -66,22 +66,17 @@ def captioned(names: Sequence[str]) -> list[Pair]:
 def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
     """Write the file, whole or not at all; the number of pictures that failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.part")
     failed = 0
-    try:
-        with tmp.open("w", encoding="utf-8") as file:
-            for i, pair in enumerate(found):
-                status.progress(str(pair.path), i, len(found), "images")
-                try:
-                    file.writelines(_lines(liquid, pair, status))
-                except LiquidError as error:
-                    failed += 1
-                    status.warn(about(str(pair.path), error))
+    with atomic_file(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        for i, pair in enumerate(found):
+            status.progress(str(pair.path), i, len(found), "images")
+            try:
+                file.writelines(_lines(liquid, pair, status))
+            except LiquidError as error:
+                failed += 1
+                status.warn(about(str(pair.path), error))
         if failed == len(found):
             raise ImageError("None of the images could be read: nothing was written.")
-        tmp.replace(path)
-    finally:
-        tmp.unlink(missing_ok=True)
     status.say(f"{path}  {len(found) - failed} of {len(found)} images")
     return failed
 

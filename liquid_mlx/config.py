@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import CheckpointError, SettingsError
-from liquid_mlx.files import read_json
+from liquid_mlx.files import read_config
 from liquid_mlx.params import ImageParams
 
 FORMAT_VERSION = 1
@@ -324,7 +324,7 @@ class LiquidConfig:
     @classmethod
     def read(cls, folder: Path) -> LiquidConfig:
         """Read ``folder/config.json``; raises CheckpointError if there is none or it is damaged."""
-        return cls.from_dict(read_json(folder / "config.json"))
+        return cls.from_dict(read_config(folder))
 
 
 def recommended_from(values: Mapping[str, Any]) -> ImageParams:

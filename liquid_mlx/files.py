@@ -2,40 +2,227 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.errors import CheckpointError, LiquidError
+from liquid_mlx.errors import CheckpointError, FileError, LiquidError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+MAX_JSON = 16 << 20
+TMP = ".liquid-mlx-{}.tmp"
+
+
+def open_regular(path: Path, error: type[LiquidError] = FileError) -> BufferedReader:
+    """Open a file to read. Pipes, which may hang, and devices, which never end, are errors.
+
+    Raises:
+        error: it is missing, cannot be opened, or is not a regular file.
+    """
+    try:
+        # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
+        flags = os.O_RDONLY | os.O_NONBLOCK
+        file = os.fdopen(os.open(path, flags), "rb")
+    except FileNotFoundError:
+        raise error(f"There is no file {path}.") from None
+    except (OSError, ValueError) as problem:  # ValueError: a zero byte in the name
+        reason = getattr(problem, "strerror", None) or problem
+        raise error(f"{path} cannot be read ({reason}).") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise error(f"{path} is not a regular file.")
+    return file
+
+
+def read_bytes(path: Path, limit: int, error: type[LiquidError] = FileError) -> bytes:
+    """All of a regular file of at most ``limit`` bytes; raises ``error`` like `open_regular`."""
+    try:
+        with open_regular(path, error) as file:
+            data = file.read(limit + 1)
+    except OSError as problem:
+        raise error(f"{path} cannot be read ({problem.strerror}).") from None
+    if len(data) > limit:
+        raise error(f"{path} is too large: such a file has at most {limit >> 20} MB.")
+    return data
+
+
+def read_json(path: Path, error: type[LiquidError] = FileError) -> dict[str, Any]:
+    """A JSON object of at most ``MAX_JSON`` bytes, all of its numbers finite.
+
+    Raises:
+        error: the file is missing, cannot be read, or holds something else.
+    """
+    data = read_bytes(path, MAX_JSON, error)
+    try:
+        values = json.loads(data.decode(), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{path} cannot be read as JSON ({str(problem)[:200]}).") from None
+    if not isinstance(values, dict):
+        raise error(f"{path} does not hold a JSON object.")
+    return values
+
+
+def _finite(text: str) -> float:
+    """A number of JSON; raises ValueError for NaN, Infinity and what is beyond a float."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a model's folder; raises CheckpointError."""
+    if not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} has no config.json: is this a model folder?")
+    return read_json(folder / "config.json", CheckpointError)
+
+
+def read_weight_map(index: Path) -> dict[str, str]:
+    """Tensor -> name of the file beside the index that holds it, from a ``*.index.json``.
+
+    Raises:
+        CheckpointError: it cannot be read, has no weight_map, or names files elsewhere.
+    """
+    weight_map = read_json(index, CheckpointError).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map.")
+    for name in weight_map.values():
+        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+            raise CheckpointError(
+                f"{index} names {str(name)[:100]!r}, which is not a file's name or is outside its "
+                "folder."
+            )
+    return weight_map
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary file beside ``path`` to fill, which takes its place if all goes well.
+
+    What a killed process left in this folder is removed: a living one holds a lock on its files.
+
+    Raises:
+        OSError: the folder cannot be written, or ``path`` is a folder.
+    """
+    _remove_stale(path.parent)
+    tmp = path.with_name(TMP.format(secrets.token_hex(8)))
+    lock = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with suppress(OSError):  # some network drives have no locks
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield tmp
+        tmp.replace(path)
+    finally:
+        tmp.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@lru_cache
+def _remove_stale(folder: Path) -> None:
+    """Remove temporary files that no living process has locked; once for each folder."""
+    for tmp in folder.glob(TMP.format("*")):
+        with suppress(OSError):
+            lock = os.open(tmp, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                tmp.unlink()
+            finally:
+                os.close(lock)
 
 
 def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file beside its name and rename it: whole or not at all. Folders are made."""
+    """Write a file whole or not at all. Folders are made; raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name[:80]}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(data.encode() if isinstance(data, str) else data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_file(path) as tmp:
+        tmp.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-def read_json(path: Path, error: type[LiquidError] = CheckpointError) -> dict[str, Any]:
-    """Read a JSON object.
+MAX_TOKENIZER = 64 << 20  # Gemma 3's, the largest of these families, has 33 MB
+MAX_PARTS, MAX_TEXT = 2000, 100  # values of a tokenizer's steps, and characters of each
+# What a tokenizer.json of these families (and a plain one) is made of.
+_STEPS = {
+    "normalizer": ("Sequence", "Replace", "Prepend", "NFC"),
+    "pre_tokenizer": (
+        *("Sequence", "Split", "ByteLevel", "Metaspace", "Whitespace", "WhitespaceSplit"),
+    ),
+    "post_processor": ("Sequence", "TemplateProcessing", "ByteLevel"),
+    "decoder": ("Sequence", "Replace", "ByteFallback", "Fuse", "Strip", "ByteLevel", "Metaspace"),
+    "model": ("BPE", "WordLevel"),
+}
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_WORDS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# A pattern of one's own could take forever on a prompt.
+_PATTERNS = (
+    _CONTRACTIONS + r"\p{N}{1,3}" + _WORDS,  # Llama 3
+    _CONTRACTIONS + r"\p{N}" + _WORDS,  # Qwen2
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",  # GPT-2
+    r"▁?[A-Za-z]+|[0-9]|▁|\n|[^A-Za-z0-9▁\n]",  # the bundled demo
+)
 
-    Args:
-        path: a file of a model folder; of any other kind if another ``error`` is named.
-        error: raised if the file is missing or does not hold a JSON object.
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """A ``tokenizer.json``, without padding and truncation.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or does what no Liquid tokenizer does.
     """
+    from tokenizers import Tokenizer
+
+    data = read_bytes(path, MAX_TOKENIZER, CheckpointError)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if error is CheckpointError:
-            raise error(f"{path.parent} has no {path.name}: is this a model folder?") from None
-        raise error(f"There is no file {path}.") from None
-    except (OSError, ValueError, RecursionError) as reason:
-        raise error(f"{path} cannot be read as JSON ({reason}).") from None
-    if not isinstance(values, dict):
-        raise error(f"{path} does not hold a JSON object.")
+        values = json.loads(data.decode(), object_pairs_hook=unique_names)
+        for step, kinds in _STEPS.items():
+            part = values.get(step)
+            if step == "model":
+                lists = ("vocab", "merges")
+                part = {name: value for name, value in part.items() if name not in lists}
+            _check_step(step, kinds, part)
+        tokenizer = Tokenizer.from_buffer(data)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        tokenizer.encode("")
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as problem:  # the library raises bare Exception, and its panics are none
+        reason = str(problem)[:200]
+        raise CheckpointError(f"{path} is not a tokenizer ({reason}).") from None
+    return tokenizer
+
+
+def _check_step(step: str, kinds: tuple[str, ...], part: Any) -> None:
+    """Raise ValueError unless a part of a tokenizer is made of known kinds and short values."""
+    waiting, count = [part], 0
+    while waiting:
+        value = waiting.pop()
+        count += 1
+        if isinstance(value, dict):
+            if "type" in value and value["type"] not in kinds:
+                raise ValueError(f"its {step} is {str(value['type'])[:50]}")
+            pattern = value.get("Regex", _PATTERNS[0])
+            if pattern not in _PATTERNS:
+                raise ValueError(f"its {step} has the unknown pattern {str(pattern)[:100]!r}")
+            waiting += [held for name, held in value.items() if name != "Regex"]
+        elif isinstance(value, list):
+            waiting += value
+        elif (isinstance(value, str) and len(value) > MAX_TEXT) or count > MAX_PARTS:
+            raise ValueError(f"its {step} is larger than any tokenizer's")
+
+
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For `json.loads`: an object; raises ValueError if a name stands twice in it."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name stands twice")
     return values

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.errors import ImageError, SettingsError
+from liquid_mlx.files import atomic_file
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
 Fit = Literal["pad", "crop"]
@@ -120,14 +120,11 @@ def save_png(
     path = Path(path)
     if path.suffix.lower() not in ("", ".png"):
         raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
-    beside = path.with_name(f".{secrets.token_hex(8)}.png")
     try:
-        image.save(beside, "PNG", pnginfo=_text_chunks(settings) if settings else None)
-        os.replace(beside, path)
+        with atomic_file(path) as tmp:
+            image.save(tmp, "PNG", pnginfo=_text_chunks(settings) if settings else None)
     except OSError as error:
         raise ImageError(f"{path} cannot be written ({error.strerror or error}).") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:

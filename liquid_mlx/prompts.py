@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import CheckpointError, PromptError
+from liquid_mlx.files import read_tokenizer
 
 DRAW = " Generate an image based on this description."
 CAPTION = "The caption of this image is:"
@@ -43,13 +44,9 @@ class Prompts:
     def read(cls, folder: Path, config: LiquidConfig) -> Prompts:
         """Read ``folder/tokenizer.json``; raises CheckpointError if it is missing or damaged."""
         path = folder / "tokenizer.json"
-        if not path.is_file():
+        if not path.exists():
             raise CheckpointError(f"{folder} has no tokenizer.json: convert the model again.")
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises bare Exception
-            raise CheckpointError(f"{path} is not a tokenizer ({error}).") from None
-        return cls(tokenizer, config)
+        return cls(read_tokenizer(path), config)
 
     def _text(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import CheckpointError, SettingsError
-from liquid_mlx.files import read_json
+from liquid_mlx.files import read_weight_map
 from liquid_mlx.memory import require, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Linear, Quantization
@@ -62,14 +62,14 @@ def load_vqgan(folder: Path, config: LiquidConfig) -> VQGAN:
 
 
 def _quantize(backbone: Backbone, settings: Mapping[str, Any]) -> None:
-    """Give each linear layer the form that config.json's ``quantization`` says it has."""
+    """Quantize each linear layer as config.json's ``quantization`` says."""
     try:
         for name, module in backbone.named_modules():
-            form = settings.get(name, settings) if isinstance(module, Linear) else False
-            if form:
-                form = {**settings, **form} if isinstance(form, Mapping) else settings
+            own = settings.get(name, settings) if isinstance(module, Linear) else False
+            if own:
+                how = {**settings, **own} if isinstance(own, Mapping) else settings
                 module.quantize(
-                    Quantization(form["bits"], form["group_size"], form.get("mode", "affine"))
+                    Quantization(how["bits"], how["group_size"], how.get("mode", "affine"))
                 )
     except (KeyError, TypeError, ZeroDivisionError) as error:
         raise CheckpointError(
@@ -81,13 +81,7 @@ def _weight_files(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return [folder / "model.safetensors"]
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} has no weight_map: convert the model again.")
-    names = sorted(set(map(str, weight_map.values())))
-    if any(Path(name).name != name for name in names):
-        raise CheckpointError(f"{index} names files outside its folder.")
-    return [folder / name for name in names]
+    return [folder / name for name in sorted(set(read_weight_map(index).values()))]
 
 
 def _read(path: Path) -> dict[str, mx.array]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.config import LiquidConfig, Size, recommended_from
-from liquid_mlx.errors import UsageError
+from liquid_mlx.errors import CheckpointError, UsageError
 from liquid_mlx.files import read_json
 
 from ..read.checkpoint import Origin
-from ..read.files import end_ids, read_tokenizer
+from ..read.files import end_ids, tokenizer_ids
 from ..read.layout import EMBEDDING, backbone_shapes, expected_shapes
 from .config_json import written_config
 from .options import Options
@@ -168,9 +168,9 @@ def _liquid_config(
     if origin.converted:
         known = origin.converted
         return replace(known, sizes=tuple(sizes) or known.sizes, dtype=dtype, quantization=None)
-    offset, special = read_tokenizer(origin.folder)
+    offset, special = tokenizer_ids(origin.folder)
     path = origin.folder / "generation_config.json"
-    generation = read_json(path) if path.is_file() else {}
+    generation = read_json(path, CheckpointError) if path.is_file() else {}
     hints = _mapping(origin.values.get("liquid"))
     square = Size(origin.vqgan.resolution, origin.vqgan.resolution)
     hinted = [Size.parse(str(size)) for size in hints.get("sizes", ())]

@@ -9,7 +9,7 @@ from typing import Any
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig, VQGANConfig
 from liquid_mlx.errors import CheckpointError
-from liquid_mlx.files import read_json
+from liquid_mlx.files import read_config
 
 from . import lora as adapters
 from .files import find_vqgan, open_weights, read_vqgan_config
@@ -61,7 +61,7 @@ def open_origin(
     """
     if not folder.is_dir():
         raise CheckpointError(f"There is no folder {folder}.")
-    values = read_json(folder / "config.json")
+    values = read_config(folder)
     section = values.get("liquid")
     if isinstance(section, Mapping) and "image_offset" in section:
         origin = _converted(folder, values)

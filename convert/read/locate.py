@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from liquid_mlx.errors import CheckpointError, HubError
-from liquid_mlx.files import read_json
+from liquid_mlx.errors import HubError
+from liquid_mlx.files import read_weight_map
 from liquid_mlx.hub import download, is_repo_id
 
 from .files import VQGAN
@@ -75,10 +75,7 @@ def _weight_files(folder: Path) -> list[str]:
     for name in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{name}.index.json"
         if index.is_file():
-            weight_map = read_json(index).get("weight_map")
-            if not isinstance(weight_map, dict):
-                raise CheckpointError(f"{index} has no weight_map.")
-            return [*vqgan, *sorted(set(map(str, weight_map.values())))]
+            return [*vqgan, *sorted(set(read_weight_map(index).values()))]
     return [*vqgan, "model.safetensors", "pytorch_model.bin"]
 
 

@@ -34,7 +34,7 @@ def merge(tensors: Mapping[str, Rows], folder: Path) -> dict[str, Rows]:
     Raises:
         CheckpointError: the adapter is damaged, of an unknown kind, or made for another model.
     """
-    config = read_json(folder / CONFIG)
+    config = read_json(folder / CONFIG, CheckpointError)
     kind = config.get("peft_type", "LORA")
     if kind != "LORA" or config.get("use_dora") or config.get("fan_in_fan_out"):
         raise CheckpointError(f"{folder} is no plain LoRA adapter ({kind}); only LoRA is merged.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import CheckpointError
+from liquid_mlx.files import open_regular, unique_names
 
 from .tensor import Stored, itemsize
 
@@ -31,12 +33,12 @@ def open_safetensors(path: Path) -> dict[str, Stored]:
         CheckpointError: the file is truncated or its header is damaged.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path, CheckpointError) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if not 2 <= length <= min(size - 8, MAX_HEADER):
                 raise ValueError("truncated or no safetensors file")
-            header = json.loads(file.read(length).decode(), object_pairs_hook=_once)
+            header = json.loads(file.read(length).decode(), object_pairs_hook=unique_names)
         return {
             name: _tensor(path, name, entry, 8 + length, size)
             for name, entry in header.items()
@@ -47,13 +49,6 @@ def open_safetensors(path: Path) -> dict[str, Stored]:
     except (ValueError, AttributeError, RecursionError) as error:
         reason = str(error)[:200]
         raise CheckpointError(f"{path} is damaged ({reason}): download it again.") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a name stands twice in its header")
-    return values
 
 
 def _tensor(path: Path, name: str, entry: Any, base: int, size: int) -> Stored:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import CheckpointError
+from liquid_mlx.files import open_regular
 
 from . import torch_pickle as pickles
 from .tensor import NUMPY, Stored, itemsize
@@ -32,19 +33,19 @@ def open_torch(path: Path) -> dict[str, Stored]:
     Raises:
         CheckpointError: the file is damaged, or names something outside the allow-list.
     """
-    try:
-        with path.open("rb") as file:
+    with open_regular(path, CheckpointError) as file:
+        try:
             value, places = _read(file)
             return _tensors(path, value, places)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path} {error}") from None
-    except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
-        reason = str(error)[:200]
-        raise CheckpointError(
-            f"{path} is not a valid torch.save file ({reason}): download it again."
-        ) from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}).") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{path} {error}") from None
+        except (zipfile.BadZipFile, ValueError, struct.error, NotImplementedError) as error:
+            reason = str(error)[:200]
+            raise CheckpointError(
+                f"{path} is not a valid torch.save file ({reason}): download it again."
+            ) from None
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read ({error}).") from None
 
 
 def _read(file: io.BufferedReader) -> tuple[Any, dict[str, _Place]]:

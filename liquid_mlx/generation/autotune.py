@@ -7,12 +7,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
 import mlx.core as mx
 
 from liquid_mlx._version import __version__
+from liquid_mlx.files import atomic_write
 from liquid_mlx.generation.jacobi import WINDOWS, Window
 from liquid_mlx.results import CodesStep
 
@@ -60,11 +62,6 @@ def remembered(key: str, measure: Callable[[], int]) -> int:
         known = {}
     found = measure()
     known = {**known, name: found} if isinstance(known, dict) else {name: found}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps(known))
-        beside.replace(path)
-    except OSError:
-        pass  # a folder that cannot be written costs a new measurement each time, no picture
+    with suppress(OSError):  # a folder that cannot be written costs a measurement each time
+        atomic_write(path, json.dumps(known))
     return found

@@ -258,10 +258,10 @@ DAMAGE = {
     "no tokenizer": (remove("tokenizer.json"), "has no tokenizer.json"),
     "bad tokenizer": (write("tokenizer.json", b"{}"), "is not a tokenizer"),
     "no vqgan": (remove("chameleon/vqgan.ckpt"), "--vqgan"),
-    "bad yaml": (write("chameleon/vqgan.yaml", b"a: ["), "no description of a VQGAN"),
+    "bad yaml": (write("chameleon/vqgan.yaml", b"a: ["), "does not describe a VQGAN"),
     "yaml with code": (
         write("chameleon/vqgan.yaml", b"!!python/object/apply:os.mkdir [x]"),
-        "no description of a VQGAN",
+        "does not describe a VQGAN",
     ),
     "yaml bomb": (
         write("chameleon/vqgan.yaml", b"a: &a [x]\nb: [*a, *a]\n"),
