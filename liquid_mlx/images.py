@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.errors import ImageError, SettingsError
@@ -164,7 +164,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.I
         raise ImageError(f"{name} does not exist.") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has too many pixels: make it smaller first.") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"{name} is not a picture that can be read: try PNG or JPEG.") from None
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

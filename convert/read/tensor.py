@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -158,7 +159,7 @@ def _finite(array: np.ndarray, dtype: str) -> bool:
 
 def _forget(fd: int, offset: int, size: int) -> None:
     """Let Linux reuse the memory of what was read, instead of pushing out what others need."""
-    if hasattr(os, "posix_fadvise"):
+    if sys.platform == "linux":
         os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
 
 

@@ -111,9 +111,9 @@ def rope_freqs(config: BackboneConfig) -> mx.array:
     """Tokens per radian of each pair, float32 [head_dim / 2]: 1 / `inv_freq` of transformers."""
     scaling = config.rope_scaling or {}
     exponents = mx.arange(0, config.head_dim, 2, dtype=mx.float32) / config.head_dim
-    freqs = config.rope_theta**exponents
+    freqs: mx.array = config.rope_theta**exponents
     if scaling.get("rope_type") == "linear":
-        return freqs * scaling["factor"]
+        return freqs * float(scaling["factor"])
     if scaling.get("rope_type") == "llama3":
         return _stretch_long(freqs, scaling)
     return freqs
@@ -122,7 +122,7 @@ def rope_freqs(config: BackboneConfig) -> mx.array:
 def _stretch_long(freqs: mx.array, scaling: Mapping[str, Any]) -> mx.array:
     """Llama 3.1's scaling: long periods are stretched, short ones kept."""
     factor, low, high = (
-        scaling[name] for name in ("factor", "low_freq_factor", "high_freq_factor")
+        float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")
     )
     rotations = scaling["original_max_position_embeddings"] / (2 * math.pi * freqs)
     smooth = mx.clip((rotations - low) / (high - low), 0, 1)
