@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from liquid_mlx.memory import decoder_bytes, kv_bytes
+from liquid_mlx.memory import Drawing, one_image
 
 from .planning.plan import Plan
 from .planning.tensor import Part, kind_of
@@ -29,6 +28,7 @@ def plan_to_dict(plan: Plan) -> dict[str, Any]:
         "memory": {
             "weights": memory.weights,
             "cache": memory.cache,
+            "image_tokenizer": memory.tokenizer,
             "decoding": memory.decoding,
             "total": memory.total,
             "low_ram": memory.low_ram,
@@ -131,27 +131,6 @@ def gigabytes(number: float) -> str:
 MACS_GB = (8, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 
 
-PROMPT_TOKENS = 128
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes to draw one picture of the default size with guidance, by use."""
-
-    weights: int
-    cache: int
-    decoding: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.cache + self.decoding
-
-    @property
-    def low_ram(self) -> int:
-        """With ``--low-ram``, which frees the language model before pixels are decoded."""
-        return max(self.weights + self.cache, self.decoding)
-
-
 def smallest_mac(needed: int) -> int | None:
     """Unified memory in GB of the smallest Mac with room for ``needed`` bytes.
 
@@ -164,14 +143,8 @@ def smallest_mac(needed: int) -> int | None:
     return None
 
 
-def estimate(plan: Plan) -> Memory:
+def estimate(plan: Plan) -> Drawing:
     """Memory of the model that the plan makes, computing in the dtype that it is stored in."""
-    config = plan.config
-    size = config.sizes[0]
-    rows, columns = config.grid(size)
-    length = PROMPT_TOKENS + rows * columns
-    return Memory(
-        plan.nbytes,
-        kv_bytes(config.backbone, 2, length, MLX[config.dtype]),
-        decoder_bytes(config.vqgan, size.width, size.height),
-    )
+    tokenizer = 4 * sum(part.parameters for part in plan.vqgan_parts)  # float32 once loaded
+    weights = sum(part.nbytes for part in plan.parts)
+    return one_image(plan.config, weights, tokenizer, MLX[plan.config.dtype])

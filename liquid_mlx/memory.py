@@ -18,6 +18,7 @@ from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import LowMemoryError
 
+PROMPT_TOKENS = 128  # of a long prompt
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
 ACTIVATIONS = 6  # full-size activations that live at once in the VQGAN: 3.5 to 5.9 measured
 
@@ -108,6 +109,13 @@ def drawing(
     cache = kv_bytes(config.backbone, batch_size, length, dtype)
     decoding = decoder_bytes(config.vqgan, size.width, size.height)
     return Drawing(weights, cache, tokenizer, decoding)
+
+
+def one_image(config: LiquidConfig, weights: int, tokenizer: int, dtype: mx.Dtype) -> Drawing:
+    """What an image of the default size takes, with guidance and a prompt of usual length."""
+    size = config.sizes[0]
+    rows, columns = config.grid(size)
+    return drawing(config, weights, tokenizer, 2, PROMPT_TOKENS + rows * columns, size, dtype)
 
 
 def require_drawing(need: Drawing, low_ram: bool) -> None:

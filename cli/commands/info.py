@@ -10,9 +10,10 @@ import typer
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.hub import resolve
+from liquid_mlx.memory import available
 
 from ..printer import gigabytes, print_fields
-from .models import bits, memory, weight_bytes
+from .models import bits, needed_bytes, weight_bytes
 
 _LABELS = {"codes": "image tokens", "pictures": "image sizes"}
 
@@ -57,7 +58,8 @@ def _model(name: str) -> dict[str, Any]:
         "folder": str(folder),
         "weights": gigabytes(weight_bytes(folder)),
         "bits": bits(config.quantization, config.dtype),
-        "machine_memory": gigabytes(memory()),
+        "memory_needed": gigabytes(needed_bytes(folder, config)),
+        "machine_memory": gigabytes(available()),
         "architecture": backbone.model_type,
         "layers": backbone.num_hidden_layers,
         "hidden_size": backbone.hidden_size,

@@ -15,10 +15,10 @@ import typer
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import FileError, HubError, LiquidError
 from liquid_mlx.hub import DEMO, resolve
+from liquid_mlx.memory import available, one_image
+from liquid_mlx.weights import DTYPES
 
 from ..printer import gigabytes, print_table
-
-ROOM = 1.2  # times its weights is what a model needs to draw one picture
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,13 @@ class ModelInfo:
     bytes: int
     bits: str
     context: int
+    needed: int
     sizes: tuple[str, ...]
 
     @property
     def fits(self) -> bool:
-        """Whether it fits this machine's memory, with room to work."""
-        return self.bytes * ROOM < memory()
+        """Whether one image of the default size can be generated on this machine."""
+        return self.needed <= available()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -47,6 +48,7 @@ class ModelInfo:
             "bits": self.bits,
             "context": self.context,
             "sizes": list(self.sizes),
+            "memory_bytes": self.needed,
             "fits": self.fits,
         }
 
@@ -122,6 +124,7 @@ def _read(name: str, kind: str, folder: Path) -> Iterator[ModelInfo]:
         bytes=weight_bytes(folder),
         bits=bits(config.quantization, config.dtype),
         context=config.backbone.max_position_embeddings,
+        needed=needed_bytes(folder, config),
         sizes=tuple(str(size) for size in config.sizes),
     )
 
@@ -135,16 +138,20 @@ def weight_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
+def needed_bytes(folder: Path, config: LiquidConfig) -> int:
+    """Memory that generating one image takes, computing in the stored dtype."""
+    tokenizer = file_size(folder / "vqgan.safetensors")
+    weights = weight_bytes(folder) - tokenizer
+    return one_image(config, weights, tokenizer, DTYPES[config.dtype]).total
+
+
+def file_size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
 def bits(quantization: Any, dtype: str) -> str:
     """``4`` for a quantized model, else its dtype."""
     return str(quantization["bits"]) if quantization else dtype
-
-
-def memory() -> int:
-    """Bytes that a model may use on this machine."""
-    from liquid_mlx.memory import available
-
-    return available()
 
 
 def _delete(name: str, found: list[ModelInfo], yes: bool) -> None:

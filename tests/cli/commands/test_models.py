@@ -58,7 +58,7 @@ def test_other_folders_can_be_named(converted: Callable[..., Path], run: Run) ->
 def test_a_model_too_large_does_not_fit(
     cached: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "memory", lambda: 10_000)
+    monkeypatch.setattr(models, "available", lambda: 10_000)
     assert found(run)["someone/liquid-tiny"]["fits"] is False
 
 
