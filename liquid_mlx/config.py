@@ -40,7 +40,7 @@ class VQGANConfig:
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> VQGANConfig:
         """Read ``model.params`` of ``vqgan.yaml`` (or a flat mapping of the same keys)."""
-        values = {**params, **params.get("ddconfig", {})}
+        values = {**params, **_mapping(params, "ddconfig")}
         if values.get("double_z"):
             raise CheckpointError("The VQGAN has double_z set; Liquid's image tokenizers do not.")
         try:
@@ -54,8 +54,8 @@ class VQGANConfig:
         config = cls(**known)
         if not 0 < len(config.ch_mult) < 16:
             raise CheckpointError("The VQGAN's ch_mult must list 1 to 15 levels.")
-        if config.num_res_blocks > 64:
-            raise CheckpointError(f"num_res_blocks is {config.num_res_blocks}, at most 64 can be.")
+        if config.ch * max(config.ch_mult) > _MOST["ch"]:
+            raise CheckpointError(f"The VQGAN has more than {_MOST['ch']} channels.")
         if any(config.ch * multiplier % 32 for multiplier in (1, *config.ch_mult)):
             raise CheckpointError(
                 f"The VQGAN's ch = {config.ch} does not divide into the 32 groups of its norms."
@@ -75,32 +75,63 @@ class VQGANConfig:
 _TUPLES = ("ch_mult", "attn_resolutions")
 
 
+# The most that each may be: several times any model's, and within what MLX can allocate.
+_MOST = {
+    "vocab_size": 1 << 24,
+    "hidden_size": 1 << 18,
+    "intermediate_size": 1 << 20,
+    "num_hidden_layers": 1000,
+    "num_attention_heads": 1 << 12,
+    "num_key_value_heads": 1 << 12,
+    "head_dim": 1 << 14,
+    "ch": 1 << 14,
+    "resolution": 1 << 14,
+    "z_channels": 1 << 14,
+    "embed_dim": 1 << 14,
+    "n_embed": 1 << 24,
+    "num_res_blocks": 64,
+}
+_MOST_PIXELS = 1 << 14  # along a side of an image
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
 def _positive(values: Mapping[str, Any], name: str) -> int:
-    value = values[name]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 2**31:
-        raise CheckpointError(f"{name} must be a positive whole number, not {value!r}.")
+    value, most = values[name], _MOST.get(name, 2**31 - 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise CheckpointError(f"{name} must be a positive whole number, not {_shown(value)}.")
+    if value > most:
+        raise CheckpointError(f"{name} is {_shown(value)}, at most {most} can be.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value for an error: short, however long it is."""
+    if isinstance(value, int) and abs(value) >= 2**63:  # Python refuses to print the longest
+        return "a number beyond 64 bits"
+    return repr(value)[:100]
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
-        raise CheckpointError(f"{name} must be a positive number, not {value!r}.")
+        raise CheckpointError(f"{name} must be a positive number, not {_shown(value)}.")
     return value
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = values.get(name) or {}
     if not isinstance(value, Mapping):
-        raise CheckpointError(f"{name} must be an object, not {value!r}.")
+        raise CheckpointError(f"{name} must be an object, not {_shown(value)}.")
     return value
 
 
 def _integers(values: Any) -> tuple[int, ...]:
     if not isinstance(values, (list, tuple)) or not all(
-        isinstance(v, int) and not isinstance(v, bool) and 0 < v < 2**31 for v in values
+        isinstance(v, int) and not isinstance(v, bool) and 0 < v <= 1 << 14 for v in values
     ):
-        raise CheckpointError(f"Expected a list of positive whole numbers, not {values!r}.")
+        raise CheckpointError(
+            f"Expected a list of positive whole numbers up to {1 << 14}, not {_shown(values)}."
+        )
     return tuple(values)
 
 
@@ -141,7 +172,8 @@ class BackboneConfig:
         model_type = values.get("model_type")
         if model_type not in MODEL_TYPES:
             raise CheckpointError(
-                f"Unknown model_type {model_type!r}: liquid-mlx runs {', '.join(MODEL_TYPES)}."
+                f"Unknown model_type {_shown(model_type)}: "
+                f"liquid-mlx runs {', '.join(MODEL_TYPES)}."
             )
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
         try:
@@ -194,7 +226,9 @@ def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if kind == "default":
         return None
     if kind not in ("llama3", "linear"):
-        raise CheckpointError(f"Unknown rope scaling {kind!r}: llama3 and linear are supported.")
+        raise CheckpointError(
+            f"Unknown rope scaling {_shown(kind)}: llama3 and linear are supported."
+        )
     try:
         for name in ("factor", *(_LLAMA3 if kind == "llama3" else ())):
             _number(scaling, name)
@@ -218,7 +252,9 @@ class Size:
         """``"96x64"`` -> width 96, height 64; raises SettingsError for anything else."""
         width, _, height = text.strip().lower().partition("x")
         if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-            raise SettingsError(f"A size reads like 512x512 (width x height), not {text!r}.")
+            raise SettingsError(f"A size reads like 512x512 (width x height), not {text[:40]!r}.")
+        if len(width) > 5 or len(height) > 5:
+            raise SettingsError(f"A size of {text[:40]!r} is larger than any image.")
         return cls(int(width), int(height))
 
 
@@ -245,15 +281,28 @@ class LiquidConfig:
 
     def __post_init__(self) -> None:
         rows = self.backbone.vocab_size
+        if type(self.image_offset) is not int:
+            raise CheckpointError(f"image_offset is {_shown(self.image_offset)}: damaged.")
+        if not all(type(token) is int and 0 <= token < rows for token in self.special.values()):
+            raise CheckpointError(f"A special token is none of the vocabulary's {rows}.")
+        if not all(type(token) is int and 0 <= token < 2**31 for token in self.eos_ids):
+            raise CheckpointError("config.json: eos_ids must be a list of token ids.")
         if not 0 < self.image_offset <= rows - self.vqgan.n_embed:
             raise CheckpointError(
-                f"The vocabulary of {rows} ids is too small for {self.image_offset} text ids and "
-                f"{self.vqgan.n_embed} codes: the checkpoint and the VQGAN do not belong together."
+                f"The vocabulary of {rows} ids is too small for {_shown(self.image_offset)} "
+                f"text ids and {self.vqgan.n_embed} codes: the checkpoint and the VQGAN do not "
+                "belong together."
             )
         missing = [name for name in NEEDED_TOKENS if name not in self.special]
         if missing:
             raise CheckpointError(f"The tokenizer has no <{missing[0]}>: is this a Liquid model?")
+        if self.dtype not in _DTYPES:
+            raise CheckpointError(f"config.json: the dtype {_shown(self.dtype)} is unknown.")
+        if not self.sizes:
+            raise CheckpointError("config.json lists no sizes of images.")
         for size in self.sizes:
+            if not (0 < size.width <= _MOST_PIXELS and 0 < size.height <= _MOST_PIXELS):
+                raise CheckpointError(f"Images of {size} pixels are none of 1 to {_MOST_PIXELS}.")
             if size.width % self.vqgan.factor or size.height % self.vqgan.factor:
                 raise CheckpointError(
                     f"Images of {size} do not fit a grid of {self.vqgan.factor}-pixel codes."
@@ -300,31 +349,43 @@ class LiquidConfig:
             )
         if section.get("format") != FORMAT_VERSION:
             raise CheckpointError(
-                f"This folder has format {section.get('format')!r}; this version of liquid-mlx "
-                f"reads format {FORMAT_VERSION}. Upgrade liquid-mlx or convert the model again."
+                f"This folder has format {_shown(section.get('format'))}; this version of "
+                f"liquid-mlx reads format {FORMAT_VERSION}. Upgrade liquid-mlx or convert the "
+                "model again."
             )
         try:
             return cls(
                 backbone=BackboneConfig.from_dict(values),
-                vqgan=VQGANConfig.from_params(section["vqgan"]),
+                vqgan=VQGANConfig.from_params(_mapping(section, "vqgan")),
                 image_offset=section["image_offset"],
-                special=section["special"],
-                sizes=tuple(Size.parse(size) for size in section["sizes"]),
+                special=dict(section["special"]),
+                sizes=sizes_from(section["sizes"]),
                 eos_ids=tuple(section["eos_ids"]),
-                recommended=recommended_from(section.get("recommended", {})),
-                source=section.get("source", {}),
-                quantization=values.get("quantization"),
+                recommended=recommended_from(_mapping(section, "recommended")),
+                source=_mapping(section, "source"),
+                quantization=_mapping(values, "quantization") or None,
                 dtype=values.get("torch_dtype") or values.get("dtype") or "bfloat16",
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
-                f"The `liquid` part of config.json is damaged ({error}): convert the model again."
+                f"The `liquid` part of config.json is damaged ({str(error)[:100]}): convert the "
+                "model again."
             ) from None
 
     @classmethod
     def read(cls, folder: Path) -> LiquidConfig:
         """Read ``folder/config.json``; raises CheckpointError if there is none or it is damaged."""
         return cls.from_dict(read_config(folder))
+
+
+def sizes_from(values: Any) -> tuple[Size, ...]:
+    """Sizes from a list such as ``["512x512"]``; raises CheckpointError for anything else."""
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise CheckpointError(f"The sizes of config.json are damaged ({_shown(values)}).")
+    try:
+        return tuple(Size.parse(value) for value in values)
+    except SettingsError as error:
+        raise CheckpointError(f"The sizes of config.json are damaged: {error}") from None
 
 
 def recommended_from(values: Mapping[str, Any]) -> ImageParams:

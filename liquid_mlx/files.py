@@ -21,7 +21,7 @@ from liquid_mlx.errors import CheckpointError, FileError, LiquidError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-MAX_JSON = 16 << 20
+MAX_JSON = 16_000_000
 TMP = ".liquid-mlx-{}.tmp"
 
 
@@ -54,7 +54,7 @@ def read_bytes(path: Path, limit: int, error: type[LiquidError] = FileError) -> 
     except OSError as problem:
         raise error(f"{path} cannot be read ({problem.strerror}).") from None
     if len(data) > limit:
-        raise error(f"{path} is too large: such a file has at most {limit >> 20} MB.")
+        raise error(f"{path} is too large: such a file has at most {limit / 1e6:g} MB.")
     return data
 
 
@@ -107,6 +107,54 @@ def read_weight_map(index: Path) -> dict[str, str]:
     return weight_map
 
 
+def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """Of a safetensors file: name -> dtype, shape and data_offsets, and where the data begin.
+
+    Every tensor lies within the file and none shares bytes with another.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, or its header is damaged.
+    """
+    try:
+        with open_regular(path, CheckpointError) as file:
+            size = os.fstat(file.fileno()).st_size
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= min(size - 8, MAX_JSON):
+                raise ValueError("truncated or not a safetensors file")
+            header = json.loads(file.read(length).decode(), object_pairs_hook=unique_names)
+        header.pop("__metadata__", None)
+        end = 0
+        places = [_place(name, entry) for name, entry in header.items()]
+        for begin, stop, name in sorted(places):
+            if begin < end:
+                raise ValueError(f"{name} shares bytes with another tensor")
+            end = stop
+        if 8 + length + end > size:
+            raise ValueError("it is truncated")
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}).") from None
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        reason = str(error)[:200]
+        raise CheckpointError(f"{path} is damaged ({reason}): download it again.") from None
+    return header, 8 + length
+
+
+def _place(name: str, entry: Any) -> tuple[int, int, str]:
+    """(begin, end, short name) of one entry of a safetensors header."""
+    shown = name[:100]
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"the entry of {shown}")
+    for values, most in ((entry["shape"], 8), (entry["data_offsets"], 2)):
+        if not isinstance(values, list) or len(values) > most:
+            raise ValueError(f"the shape or place of {shown}")
+        if not all(type(value) is int and 0 <= value < 2**63 for value in values):
+            raise ValueError(f"the shape or place of {shown}")
+    begin, end = entry["data_offsets"]
+    if end < begin:
+        raise ValueError(f"the place of {shown}")
+    return begin, end, shown
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` to fill, which takes its place if all goes well.
@@ -149,7 +197,7 @@ def atomic_write(path: Path, data: bytes | str) -> None:
         tmp.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
-MAX_TOKENIZER = 64 << 20  # Gemma 3's, the largest of these families, has 33 MB
+MAX_TOKENIZER = 64_000_000  # Gemma 3's, the largest of these families, has 33 MB
 MAX_PARTS, MAX_TEXT = 2000, 100  # values of a tokenizer's steps, and characters of each
 # What a tokenizer.json of these families (and a plain one) is made of.
 _STEPS = {

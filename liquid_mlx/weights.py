@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import CheckpointError, SettingsError
-from liquid_mlx.files import read_weight_map
+from liquid_mlx.files import read_header, read_weight_map
 from liquid_mlx.memory import require, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Linear, Quantization
@@ -85,8 +85,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, mx.array]:
-    if not path.is_file():
+    if not path.exists():
         raise CheckpointError(f"{path.parent} has no {path.name}: convert the model again.")
+    read_header(path)
     try:
         return mx.load(str(path))  # type: ignore[return-value]
     except (RuntimeError, ValueError) as error:

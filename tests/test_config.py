@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_json
+from liquid_mlx.hub import resolve
+from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.vqgan import VQGAN
 
 LLAMA = {
     "model_type": "llama",
@@ -143,3 +148,31 @@ def test_a_config_that_is_no_json_object_is_refused(tmp_path, content):
         (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"config\.json"):
         LiquidConfig.read(tmp_path)
+
+
+HUGE = st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=5)
+JUNK = st.recursive(
+    HUGE, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)
+)
+EXTREME = st.sampled_from([2**31 - 1, 2**31, 2**63, 10**400, -1, 0, 1e308, float("inf"), [[1], 2]])
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), value=JUNK | EXTREME)
+def test_any_value_gives_a_config_or_one_sentence(data, value):
+    """What is accepted describes a model that MLX can make (lazily: nothing is allocated)."""
+    values = read_json(resolve("demo") / "config.json")
+    holder = values
+    if data.draw(st.booleans()):
+        holder = values["liquid"] if data.draw(st.booleans()) else values["liquid"]["vqgan"]
+    holder[data.draw(st.sampled_from(sorted(holder)))] = value
+    try:
+        config = LiquidConfig.from_dict(values)
+    except CheckpointError as error:
+        message = str(error)
+    else:
+        message = ""
+        if config.backbone.num_hidden_layers < 50 and config.vqgan.num_res_blocks < 5:
+            Backbone(config.backbone)
+            VQGAN(config.vqgan)
+    assert len(message) < 600

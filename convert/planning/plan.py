@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liquid_mlx.config import LiquidConfig, Size, recommended_from
+from liquid_mlx.config import LiquidConfig, Size, recommended_from, sizes_from
 from liquid_mlx.errors import CheckpointError, UsageError
 from liquid_mlx.files import read_json
 
@@ -173,7 +173,7 @@ def _liquid_config(
     generation = read_json(path, CheckpointError) if path.is_file() else {}
     hints = _mapping(origin.values.get("liquid"))
     square = Size(origin.vqgan.resolution, origin.vqgan.resolution)
-    hinted = [Size.parse(str(size)) for size in hints.get("sizes", ())]
+    hinted = sizes_from(hints["sizes"]) if hints.get("sizes") else ()
     return LiquidConfig(
         backbone=origin.backbone,
         vqgan=origin.vqgan,

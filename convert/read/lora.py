@@ -17,6 +17,7 @@ from .safetensors import open_safetensors
 from .tensor import FLOATS, Rows, Stored
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+MAX_ALPHA = 1e6
 _PREFIX = "base_model.model."
 # The names of the two factors: rows of the first are inputs, of the second outputs. An embedding
 # is the transpose of a linear layer.
@@ -37,7 +38,9 @@ def merge(tensors: Mapping[str, Rows], folder: Path) -> dict[str, Rows]:
     config = read_json(folder / CONFIG, CheckpointError)
     kind = config.get("peft_type", "LORA")
     if kind != "LORA" or config.get("use_dora") or config.get("fan_in_fan_out"):
-        raise CheckpointError(f"{folder} is no plain LoRA adapter ({kind}); only LoRA is merged.")
+        raise CheckpointError(
+            f"{folder} is not a plain LoRA adapter ({str(kind)[:50]}); only LoRA is merged."
+        )
     stored = open_safetensors(folder / WEIGHTS)
     merged, used = dict(tensors), set[str]()
     for name, tensor in stored.items():
@@ -90,12 +93,18 @@ def _merged(
 def _alpha(config: Mapping[str, Any], path: str) -> float:
     """``lora_alpha``, unless ``alpha_pattern`` has a value for this module."""
     patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise CheckpointError(f"The adapter's {CONFIG} has an alpha_pattern that is no object.")
     values = [
         value for end, value in patterns.items() if re.search(rf"(^|\.){re.escape(end)}$", path)
     ]
-    alpha = values[0] if values else config.get("lora_alpha")
-    if isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
-        raise CheckpointError(f"The adapter's {CONFIG} has no lora_alpha.")
+    alpha: Any = values[0] if values else config.get("lora_alpha")
+    if (
+        isinstance(alpha, bool)
+        or not isinstance(alpha, (int, float))
+        or not abs(alpha) <= MAX_ALPHA
+    ):
+        raise CheckpointError(f"The adapter's {CONFIG} has no lora_alpha up to {MAX_ALPHA:g}.")
     return float(alpha)
 
 

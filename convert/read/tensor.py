@@ -134,7 +134,7 @@ class Stored:
 
     def rows(self, start: int, stop: int) -> mx.array:
         array = self.read(start, stop)
-        if not _finite(array, self.dtype):
+        if not finite(array, self.dtype):
             raise CheckpointError(
                 f"{self.name[:100]} in {self.path} holds NaN or infinity: the file is damaged, or "
                 "its training diverged."
@@ -146,14 +146,13 @@ class Stored:
 _INFINITY = {"float32": 0x7F800000, "float16": 0x7C00, "bfloat16": 0x7F80}
 
 
-def _finite(array: np.ndarray, dtype: str) -> bool:
+def finite(values: np.ndarray | memoryview, dtype: str) -> bool:
     """Whether all are finite. On the bits: several times faster than ``isfinite``."""
-    if dtype not in _INFINITY or not array.size:
+    if dtype not in _INFINITY or not len(values):
         return True
-    if dtype == "float32":
-        largest = (array.view(np.uint32) & np.uint32(0x7FFFFFFF)).max()
-    else:
-        largest = (array.view(np.uint16) & np.uint16(0x7FFF)).max()
+    bits = np.uint32 if dtype == "float32" else np.uint16
+    sign = np.array(1 << (8 * np.dtype(bits).itemsize - 1), bits)
+    largest = (np.frombuffer(values, bits) & ~sign).max()
     return bool(largest < _INFINITY[dtype])
 
 

@@ -16,7 +16,8 @@ from typing import IO, Any
 from liquid_mlx.errors import CheckpointError
 
 MAX_BYTES = 64 << 20
-MAX_OPERATIONS = 2_000_000
+MAX_OPERATIONS = 2_000_000  # building a value out of n others counts as n
+MAX_AXES = 64
 
 ITEM_SIZES = {
     **dict.fromkeys(("float64", "int64"), 8),
@@ -71,7 +72,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     if not isinstance(storage, Storage):
         raise ValueError("a tensor without a storage")
     for values in (shape, strides):
-        if not isinstance(values, tuple) or not all(type(v) is int and v >= 0 for v in values):
+        if not isinstance(values, tuple) or len(values) > MAX_AXES:
+            raise ValueError("a tensor with a strange shape")
+        if not all(type(v) is int and 0 <= v < 2**63 for v in values):
             raise ValueError("a tensor with a strange shape")
     if type(offset) is not int or offset < 0 or len(shape) != len(strides):
         raise ValueError("a tensor with a strange shape")
@@ -160,18 +163,18 @@ class Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.operations = 0
 
     def load(self, file: IO[bytes]) -> Any:
         """See ``load`` above."""
         try:
             return self._run(file)
         except (IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"not a sound pickle ({type(error).__name__})") from None
+            raise ValueError(f"not a valid pickle ({type(error).__name__})") from None
 
     def _run(self, file: IO[bytes]) -> Any:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if count > MAX_OPERATIONS:
-                raise ValueError("more operations than a checkpoint needs")
+        for opcode, argument, _ in pickletools.genops(file):
+            self.count(1)
             if opcode.name == "STOP":
                 return self.stack.pop()
             if opcode.name in _PLAIN:
@@ -181,6 +184,12 @@ class Machine:
             else:
                 _OPERATIONS[opcode.name](self, argument)
         raise ValueError("a pickle without an end")
+
+    def count(self, operations: int) -> None:
+        """Raise ValueError for a file that would build more than memory holds."""
+        self.operations += operations
+        if self.operations > MAX_OPERATIONS:
+            raise ValueError("more operations than a checkpoint needs")
 
     def items(self) -> list[Any]:
         """What was pushed since the last mark."""
@@ -253,6 +262,7 @@ class Machine:
             raise ValueError("a call of nothing that is known")
         if function.build is None:
             raise CheckpointError(f"calls {function.name.replace(' ', '.')}; refused.")
+        self.count(sum(len(value) for value in arguments if hasattr(value, "__len__")))
         self.stack.append(function.build(*arguments))
 
     def build(self, _: Any) -> None:

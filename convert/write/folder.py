@@ -12,11 +12,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from liquid_mlx.errors import CheckpointError
+
 from ..planning.plan import Plan
-from ..planning.tensor import Part
+from ..planning.tensor import Part, Spec
 from ..progress import Clock
 from ..read.blocks import ahead
-from ..read.tensor import to_bytes
+from ..read.tensor import Stored, finite, to_bytes
 from ..streamed_forward import streamed_logits
 from .safetensors import SafetensorsWriter
 
@@ -91,9 +93,21 @@ class _Writing:
         writer, specs = self._writers[part.name], part.specs
         for read, arrays in ahead(part.blocks(x)):
             for spec, array in zip(specs, arrays, strict=False):
-                writer.append(spec.name, to_bytes(array))
+                data = to_bytes(array)
+                if _may_overflow(part, spec) and not finite(data, spec.dtype):
+                    raise CheckpointError(
+                        f"{part.name} has values beyond the range of {part.dtype}: convert with "
+                        "--dtype float32 (or --vqgan-dtype float32)."
+                    )
+                writer.append(spec.name, data)
             self._clock.tick(part.path, read)
             yield from arrays[len(specs) :]
+
+
+def _may_overflow(part: Part, spec: Spec) -> bool:
+    """Whether finite values of the source can become infinite: not where they are only copied."""
+    copied = isinstance(part.source, Stored) and part.source.dtype == spec.dtype
+    return not copied or part.quantization is not None
 
 
 @contextmanager

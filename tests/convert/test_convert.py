@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -389,3 +390,42 @@ def test_dequantizing_gives_what_the_packed_weights_stand_for(
     assert "quantization" not in values
     assert "quantization_config" not in values
     assert not any(n.endswith((".scales", ".biases")) for n in plain)
+
+
+@pytest.mark.parametrize("options", [{}, {"quantize": True}])
+def test_weights_beyond_the_range_of_float16_are_named(
+    wide: Callable[[str], Path], tmp_path: Path, options: dict
+) -> None:
+    folder = shutil.copytree(wide("llama_tiny"), tmp_path / "checkpoint")
+    path = folder / "model.safetensors"
+    weights = mx.load(str(path))
+    name = "model.layers.1.mlp.up_proj.weight"
+    mx.save_safetensors(str(path), {**weights, name: weights[name] * 1e8})
+    with pytest.raises(CheckpointError, match=f"{name} has values beyond the range of float16"):
+        convert(folder, tmp_path / "out", dtype="float16", verify_result=False, **options)
+    assert not (tmp_path / "out").exists()
+    convert(folder, tmp_path / "out", dtype="bfloat16", verify_result=False, **options)
+
+
+@pytest.mark.parametrize("sizes", [5, "512x512", [5], ["x"], [["64x64"]], {"a": 1}, ["0x0"]])
+def test_damaged_sizes_of_a_checkpoint_are_refused(checkpoint: Path, sizes: object) -> None:
+    path = checkpoint / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "liquid": {"sizes": sizes}}))
+    with pytest.raises(CheckpointError, match=r"sizes|Images of"):
+        plan(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "tokenizer.json", "model.safetensors.index.json"),
+        *("model-00001-of-00002.safetensors", "chameleon/vqgan.yaml", "chameleon/vqgan.ckpt"),
+    ],
+)
+def test_pipes_and_devices_are_not_read(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    path = checkpoint / name
+    for make in (os.mkfifo, lambda link: os.symlink("/dev/zero", link)):
+        path.unlink()
+        make(path)
+        with pytest.raises(CheckpointError):
+            convert(checkpoint, tmp_path / "out")

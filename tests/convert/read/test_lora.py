@@ -92,6 +92,16 @@ def test_it_is_merged_before_quantizing(checkpoint: Path, tmp_path: Path) -> Non
         (PAIR, {"peft_type": "IA3"}, "only LoRA"),
         (PAIR, {"use_dora": True}, "only LoRA"),
         (PAIR, {"lora_alpha": None}, "lora_alpha"),
+        (PAIR, {"lora_alpha": True}, "lora_alpha"),
+        (PAIR, {"lora_alpha": "8"}, "lora_alpha"),
+        (PAIR, {"lora_alpha": 1e7}, "lora_alpha"),
+        (PAIR, {"lora_alpha": 10**400}, "lora_alpha"),
+        (PAIR, {"lora_alpha": float("inf")}, "finite"),
+        (PAIR, {"lora_alpha": float("nan")}, "finite"),
+        (PAIR, {"alpha_pattern": "x"}, "alpha_pattern"),
+        (PAIR, {"alpha_pattern": [1]}, "alpha_pattern"),
+        (PAIR, {"alpha_pattern": {"q_proj": "x"}}, "lora_alpha"),
+        (PAIR, {"alpha_pattern": {"q_proj": -1e9}}, "lora_alpha"),
         ({f"{PREFIX}{QUERY}.lora_A.weight": A}, {}, "no partner"),
         ({f"{PREFIX}{QUERY}.lora_B.weight": B}, {}, "cannot take"),
         ({**PAIR, f"{PREFIX}{QUERY}.lora_B.weight": noise(32, 4)}, {}, "another shape"),
@@ -112,4 +122,11 @@ def test_adapters_that_do_not_fit(
     adapter = write_adapter(tmp_path / "lora", tensors, **config)
     with pytest.raises(CheckpointError, match=words):
         convert(checkpoint, tmp_path / "out", adapter=adapter)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merged_weight_that_overflows_is_named(checkpoint: Path, tmp_path: Path) -> None:
+    adapter = write_adapter(tmp_path / "lora", PAIR, lora_alpha=1e6)
+    with pytest.raises(CheckpointError, match=r"q_proj\.weight has values beyond .*float16"):
+        convert(checkpoint, tmp_path / "out", adapter=adapter, dtype="float16")
     assert not (tmp_path / "out").exists()

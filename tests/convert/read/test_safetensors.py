@@ -128,3 +128,22 @@ def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CheckpointError, match="truncated"):
         stored.rows(0, 4)
+
+
+@settings(max_examples=100, deadline=None)
+@given(places=st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=4))
+def test_tensors_that_share_bytes_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, places: list[tuple[int, int]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "places.safetensors"
+    header = {
+        str(i): {"dtype": "U8", "shape": [size], "data_offsets": [begin, begin + size]}
+        for i, (begin, size) in enumerate(places)
+    }
+    write(path, header, bytes(18))
+    taken = [at for begin, size in places for at in range(begin, begin + size)]
+    if len(taken) == len(set(taken)):
+        assert open_safetensors(path).keys() == header.keys()
+    else:
+        with pytest.raises(CheckpointError, match="shares bytes"):
+            open_safetensors(path)

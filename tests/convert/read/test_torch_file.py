@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from liquid_mlx.convert.api import peak_memory
 from liquid_mlx.convert.read import torch_pickle as pickles
 from liquid_mlx.convert.read.tensor import Stored
 from liquid_mlx.convert.read.torch_file import LEGACY_MAGIC, open_torch
@@ -156,6 +158,31 @@ def test_nested_tuples_do_not_take_forever(tmp_path: Path) -> None:
 def test_many_operations_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="more operations"):
         open_torch(zipped(tmp_path / "bad.ckpt", b"N0" * pickles.MAX_OPERATIONS + b"N."))
+
+
+# Each builds a large value from one that it remembers, again and again.
+PAIRS = b"(" + b"]I1\naI2\na" * 1000 + b"l"
+BOMBS = {
+    "torch.Size": b"(" + b"N" * 10_000 + b"tq\x000" + b"ctorch\nSize\nh\x00\x85R" * 50_000,
+    "bytes": b"X\x10\x27\x00\x00"
+    + b"x" * 10_000
+    + b"q\x000"
+    + b"c_codecs\nencode\n(h\x00S'latin1'\ntR" * 40_000,
+    "OrderedDict": PAIRS + b"q\x000" + b"ccollections\nOrderedDict\nh\x00\x85R" * 40_000,
+    "axes": b"("
+    + b"I1\n" * 10_000
+    + b"tq\x000I0\n"
+    + b"ctorch._utils\n_rebuild_tensor_v2\n(Nh\x00h\x00h\x00tR" * 10_000,
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("pickled", BOMBS.values(), ids=BOMBS.keys())
+def test_a_file_cannot_build_more_than_memory_holds(tmp_path: Path, pickled: bytes) -> None:
+    before = peak_memory()
+    with pytest.raises(CheckpointError, match=r"operations|strange|without"):
+        open_torch(zipped(tmp_path / "bad.ckpt", pickled + b"."))
+    assert peak_memory() - before < 300 << 20
 
 
 @settings(max_examples=200, deadline=None)
