@@ -150,9 +150,10 @@ def finite(values: np.ndarray | memoryview, dtype: str) -> bool:
     """Whether all are finite. On the bits: several times faster than ``isfinite``."""
     if dtype not in _INFINITY or not len(values):
         return True
-    bits = np.uint32 if dtype == "float32" else np.uint16
-    sign = np.array(1 << (8 * np.dtype(bits).itemsize - 1), bits)
-    largest = (np.frombuffer(values, bits) & ~sign).max()
+    if dtype == "float32":
+        largest = (np.frombuffer(values, np.uint32) & np.uint32(0x7FFFFFFF)).max()
+    else:
+        largest = (np.frombuffer(values, np.uint16) & np.uint16(0x7FFF)).max()
     return bool(largest < _INFINITY[dtype])
 
 

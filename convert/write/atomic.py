@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,30 +66,41 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     It is a hidden neighbour of ``target``. One that a killed run has left is emptied first; one
     that a living run fills (and has locked) is an error.
     """
-    partial = target.absolute().parent / f".{target.name}.partial"
+    tmp = target.absolute().parent / f".{target.name}.partial"
     try:
-        lock = _locked(partial, target)
+        lock = _locked(tmp, target)
         try:
-            for path in partial.iterdir():
+            for path in tmp.iterdir():
                 path.unlink()
-            yield partial
+            yield tmp
             if target.exists():
                 raise CheckpointError(f"{target} has appeared meanwhile: choose another.")
-            partial.rename(target)
+            tmp.rename(target)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            os.close(lock)
+            with _without_interrupts():
+                shutil.rmtree(tmp, ignore_errors=True)
+                os.close(lock)
     except OSError as error:
         raise CheckpointError(f"{target} cannot be written ({error.strerror or error}).") from None
 
 
-def _locked(partial: Path, target: Path) -> int:
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Let a second Ctrl-C wait until the first has been cleaned up after."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _locked(tmp: Path, target: Path) -> int:
     """Make the folder if it is not there, and lock it for as long as this process lives."""
-    partial.mkdir(exist_ok=True)
-    lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    tmp.mkdir(exist_ok=True)
+    lock = os.open(tmp, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.stat(partial).st_ino != os.fstat(lock).st_ino:
+        if os.stat(tmp).st_ino != os.fstat(lock).st_ino:
             raise BlockingIOError
     except (BlockingIOError, FileNotFoundError):
         os.close(lock)
