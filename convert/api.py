@@ -68,6 +68,7 @@ def plan(
     dequantize: bool = False,
     vqgan_dtype: str | None = None,
     sizes: Sequence[Size | str] = (),
+    interleaved: bool = False,
     adapter: str | Path | None = None,
     weights: bool = False,
 ) -> Plan:
@@ -86,6 +87,7 @@ def plan(
         dequantize: undo the quantization of a converted folder.
         vqgan_dtype: of the image tokenizer; None is float32.
         sizes: pictures that the model was trained to draw ("512x512"), the default first.
+        interleaved: the model was trained to draw within an answer.
         adapter: the folder of a LoRA adapter in PEFT's layout, to be merged.
         weights: False is content without the weights' files; of a repo on the Hub then only the
             small files are downloaded.
@@ -106,6 +108,7 @@ def plan(
         dequantize=dequantize,
         vqgan_dtype=vqgan_dtype,
         sizes=sizes,
+        interleaved=interleaved,
         adapter=adapter,
     )
     return _plan(hf_path, options, weights)
@@ -139,6 +142,7 @@ def convert(
     dequantize: bool = False,
     vqgan_dtype: str | None = None,
     sizes: Sequence[Size | str] = (),
+    interleaved: bool = False,
     adapter: str | Path | None = None,
 ) -> Conversion:
     """Convert a Liquid checkpoint to a folder that liquid-mlx and mlx-lm open.
@@ -153,7 +157,7 @@ def convert(
         on_plan: called once, when all is checked and nothing is written.
         on_progress: called after every block.
         vqgan, revision, dtype, quantize, q_bits, q_group_size, q_mode, quant_predicate, embed_bits,
-            dequantize, vqgan_dtype, sizes, adapter: as ``plan`` has them.
+            dequantize, vqgan_dtype, sizes, interleaved, adapter: as ``plan`` has them.
 
     Raises:
         LiquidError: an input is missing or damaged, an option is wrong, there is no room, the
@@ -172,6 +176,7 @@ def convert(
         dequantize=dequantize,
         vqgan_dtype=vqgan_dtype,
         sizes=sizes,
+        interleaved=interleaved,
         adapter=adapter,
     )
     target = Path(mlx_path).expanduser()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -266,6 +267,8 @@ class LiquidConfig:
     are codes, ids below are text. ``special`` maps ``NEEDED_TOKENS``, and ``TURN_TOKENS`` where
     the tokenizer has them, to ids.
     ``sizes[0]`` needs no words in the prompt, the others the "Image Size" words.
+    ``interleaved`` models were trained to draw within an answer. ``note`` is what a user should
+    know whose prompt has none of the ``words`` (lower case) that the model was trained on.
     """
 
     backbone: BackboneConfig
@@ -278,6 +281,9 @@ class LiquidConfig:
     source: Mapping[str, Any] = field(default_factory=dict)
     quantization: Mapping[str, Any] | None = None
     dtype: str = "bfloat16"
+    interleaved: bool = False
+    note: str = ""
+    words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = self.backbone.vocab_size
@@ -321,6 +327,13 @@ class LiquidConfig:
         known = ", ".join(str(size) for size in self.sizes)
         raise SettingsError(f"This model does not generate {asked} images; it generates {known}.")
 
+    def note_for(self, *prompts: str) -> str:
+        """The model's note if one of the prompts has no word that the model knows, else ""."""
+        if not self.words:
+            return ""
+        known = re.compile(rf"\b({'|'.join(map(re.escape, self.words))})\b")
+        return "" if all(known.search(prompt.lower()) for prompt in prompts) else self.note
+
     def liquid_section(self) -> dict[str, Any]:
         """The ``liquid`` object of ``config.json``."""
         return {
@@ -332,6 +345,7 @@ class LiquidConfig:
             "recommended": asdict(self.recommended),
             "vqgan": asdict(self.vqgan),
             "source": dict(self.source),
+            **training_section(self.interleaved, self.note, self.words),
         }
 
     @classmethod
@@ -365,6 +379,7 @@ class LiquidConfig:
                 source=_mapping(section, "source"),
                 quantization=_mapping(values, "quantization") or None,
                 dtype=values.get("torch_dtype") or values.get("dtype") or "bfloat16",
+                **training_hints(section),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
@@ -395,3 +410,30 @@ def recommended_from(values: Mapping[str, Any]) -> ImageParams:
         return ImageParams(**known)
     except SettingsError as error:
         raise CheckpointError(f"The recommended settings of config.json: {error}") from None
+
+
+def training_hints(section: Mapping[str, Any]) -> dict[str, Any]:
+    """``interleaved``, ``note`` and ``words`` of a ``liquid`` object, where it has them.
+
+    Raises:
+        CheckpointError: one of them is of another type.
+    """
+    interleaved = section.get("interleaved", False)
+    note, words = section.get("note", ""), section.get("words", [])
+    if not isinstance(interleaved, bool):
+        raise CheckpointError(f"config.json: interleaved is {interleaved!r}: it is true or false.")
+    if not isinstance(note, str):
+        raise CheckpointError("config.json: note is a text.")
+    if not isinstance(words, list) or not all(isinstance(w, str) and w.strip() for w in words):
+        raise CheckpointError("config.json: words is a list of words.")
+    return {
+        "interleaved": interleaved,
+        "note": " ".join(note.split()),
+        "words": tuple(word.strip().lower() for word in words),
+    }
+
+
+def training_section(interleaved: bool, note: str, words: Sequence[str]) -> dict[str, Any]:
+    """The same as JSON; what says nothing is left out."""
+    found = {"interleaved": interleaved, "note": note, "words": list(words)}
+    return {name: value for name, value in found.items() if value}

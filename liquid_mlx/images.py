@@ -92,6 +92,14 @@ def to_image(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(to_uint8(pixels))
 
 
+def check_codes(codes: np.ndarray, n_codes: int) -> None:
+    """Raise ImageError unless codes are whole numbers from 0 to ``n_codes - 1``."""
+    if not codes.size or not np.issubdtype(codes.dtype, np.integer):
+        raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
+    if codes.min() < 0 or codes.max() >= n_codes:
+        raise ImageError(f"Codes lie in 0 to {n_codes - 1}; these reach {codes.max()}.")
+
+
 def whiten(image: Image.Image) -> Image.Image:
     """RGB, with what is transparent blended over white."""
     if image.mode == "RGB":

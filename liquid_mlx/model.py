@@ -28,7 +28,7 @@ from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.vqgan import VQGAN
 from liquid_mlx.params import ImageParams, seeds_for
 from liquid_mlx.prompts import Prompts
-from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep
+from liquid_mlx.results import CodesStep, GeneratedImage, ImageSettings, ImageStep
 from liquid_mlx.weights import load_backbone, load_vqgan
 
 
@@ -183,6 +183,15 @@ class Liquid(Answering):
         self, prompt: str, ids: list[int], draw: Draw, size: Size, window: Window
     ) -> Iterator[ImageStep]:
         rows, columns = self.config.grid(size)
+        with limits():
+            for step in self.engine.draw(ids, draw, size, rows * columns, window):
+                if step.position < step.total:
+                    yield self._image_step(step, prompt, draw, size)
+        self._free()
+        yield self._image_step(step, prompt, draw, size)
+
+    def _image_step(self, step: CodesStep, prompt: str, draw: Draw, size: Size) -> ImageStep:
+        """A step of drawing pictures of a prompt, with their settings."""
         settings = [
             ImageSettings(
                 prompt=prompt,
@@ -196,12 +205,7 @@ class Liquid(Answering):
             )
             for seed in draw.seeds
         ]
-        with limits():
-            for step in self.engine.draw(ids, draw, size, rows * columns, window):
-                if step.position < step.total:
-                    yield ImageStep(step, columns, settings, self.decode)
-        self._free()
-        yield ImageStep(step, columns, settings, self.decode)
+        return ImageStep(step, self.config.grid(size)[1], settings, self.decode)
 
     def _check_memory(self, batch_size: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""
@@ -236,11 +240,9 @@ class Liquid(Answering):
     def decode(self, codes: np.ndarray) -> Image.Image:
         """The picture of codes int [rows, columns]; any grid."""
         codes = np.asarray(codes)
-        n_codes = self.config.vqgan.n_embed
-        if codes.ndim != 2 or not codes.size or not np.issubdtype(codes.dtype, np.integer):
+        if codes.ndim != 2:
             raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
-        if codes.min() < 0 or codes.max() >= n_codes:
-            raise ImageError(f"Codes lie in 0 to {n_codes - 1}; these reach {codes.max()}.")
+        images.check_codes(codes, self.config.vqgan.n_embed)
         pixels = self.vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
         return images.to_image(np.array(pixels))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -16,10 +17,12 @@ from tokenizers import Tokenizer
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import CheckpointError, PromptError
 from liquid_mlx.files import read_tokenizer
+from liquid_mlx.images import check_codes
 
 DRAW = " Generate an image based on this description."
 CAPTION = "The caption of this image is:"
 LONGEST_CHARACTER = 4  # bytes, and so byte tokens, of one character in UTF-8
+Message = Mapping[str, Any]  # "role", and "content"
 ROLES = {"user": "user", "assistant": "model", "model": "model"}
 
 
@@ -36,6 +39,7 @@ class Prompts:
         self._special = config.special
         self._eos = list(config.eos_ids[:1])
         self._image_offset = config.image_offset
+        self._n_codes = config.vqgan.n_embed
         self._default_size = config.sizes[0]
         self._start = tokenizer.encode("").ids  # <bos>, for the tokenizers that add it
         tokenizer.encode_special_tokens = True
@@ -72,6 +76,7 @@ class Prompts:
         ]
 
     def _picture(self, codes: np.ndarray) -> list[int]:
+        check_codes(codes, self._n_codes)
         ids = (codes.reshape(-1).astype(np.int64) + self._image_offset).tolist()
         return [self._special["boi"], *ids, self._special["eoi"]]
 
@@ -104,13 +109,14 @@ class Prompts:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Message],
         pictures: Mapping[int, np.ndarray] | None = None,
     ) -> list[int]:
         """A conversation, ready for the model's next turn.
 
         Args:
-            messages: ``{"role": "user" | "assistant", "content": text}``, user first, in turns.
+            messages: ``{"role": "user" | "assistant", "content": ...}``, user first, in turns. The
+                content is a text, or a list of texts and of codes int [rows, columns].
             pictures: codes of the image that stands before message i's text, for some i.
         """
         if not messages or messages[-1].get("role") != "user":
@@ -123,16 +129,33 @@ class Prompts:
                     f"Message {index + 1} has the role {role!r}: user and assistant take turns, "
                     "user first."
                 )
-            text = _required(message.get("content"), "message")
-            ids += self._turn("start_of_turn")
+            parts = content_parts(message.get("content"), expected)
             if pictures and index in pictures:
-                ids += self._text(f"{expected}\n") + self._picture(pictures[index])
-                ids += self._text(f"\n{text}")
-            else:
-                ids += self._text(f"{expected}\n{text}")
+                parts.insert(0, pictures[index])
+            ids += [*self._turn("start_of_turn"), *self._content(parts, expected)]
             ids += [*self._turn("end_of_turn"), *self._text("\n")]
             ids += self._eos if expected == "model" else []
         return [*ids, *self._reply_start()]
+
+    def _content(self, parts: Sequence[str | np.ndarray], role: str) -> list[int]:
+        """A turn's role, texts and pictures; a picture of the user has a line of its own."""
+        ids: list[int] = []
+        waiting = f"{role}\n"
+        for part in parts:
+            if isinstance(part, str):
+                waiting += part
+                continue
+            ids += [*self._text(waiting), *self._picture(part)]
+            waiting = "\n" if role == "user" else ""
+        return ids + self._text(waiting)
+
+    def opened(self) -> list[int]:
+        """What the model writes to begin a picture in its answer."""
+        return [self._special["boi"]]
+
+    def drawn(self, codes: np.ndarray) -> list[int]:
+        """What follows in the answer: the picture's codes, and its end."""
+        return self._picture(codes)[1:]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
@@ -158,7 +181,24 @@ class Prompts:
         return step
 
 
-def _required(text: str | None, what: str) -> str:
+def content_parts(content: object, role: str = "model") -> list[str | np.ndarray]:
+    """The texts and pictures of a message.
+
+    Raises:
+        PromptError: it is empty, of another kind, or a turn of the user without words.
+    """
+    if not isinstance(content, Sequence) or isinstance(content, str):
+        return [_required(content, "message")]
+    parts = list(content)
+    if not all(isinstance(part, str | np.ndarray) for part in parts):
+        raise PromptError("A message is a text, or a list of texts and of arrays of codes.")
+    texts = [part for part in parts if isinstance(part, str)]
+    if role == "user" or len(texts) == len(parts):
+        _required("".join(texts), "message")
+    return parts
+
+
+def _required(text: object, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f"The {what} is empty: say something.")
     return text

@@ -176,3 +176,39 @@ def test_any_value_gives_a_config_or_one_sentence(data, value):
             Backbone(config.backbone)
             VQGAN(config.vqgan)
     assert len(message) < 600
+
+
+HINTS = {"interleaved": True, "note": " I know\nshapes. ", "words": ["Red", "plus sign"]}
+
+
+def test_what_a_model_was_trained_for_is_read_and_written(converted):
+    values = read_json(converted("gemma_tiny") / "config.json")
+    assert not {"interleaved", "note", "words"} & set(values["liquid"])
+    values["liquid"] |= HINTS
+    config = LiquidConfig.from_dict(values)
+    assert config.interleaved
+    assert (config.note, config.words) == ("I know shapes.", ("red", "plus sign"))
+    section = config.liquid_section()
+    assert section["words"] == ["red", "plus sign"]
+    assert LiquidConfig.from_dict({**values, "liquid": section}) == config
+
+
+@pytest.mark.parametrize(
+    "change", [{"interleaved": "yes"}, {"note": 3}, {"words": "red"}, {"words": ["red", ""]}]
+)
+def test_bad_hints_are_refused(converted, change):
+    values = read_json(converted("gemma_tiny") / "config.json")
+    values["liquid"] |= change
+    with pytest.raises(CheckpointError, match=next(iter(change))):
+        LiquidConfig.from_dict(values)
+
+
+def test_a_note_is_for_prompts_without_a_known_word(converted):
+    values = read_json(converted("gemma_tiny") / "config.json")
+    assert LiquidConfig.from_dict(values).note_for("a dog") == ""
+    values["liquid"] |= HINTS
+    config = LiquidConfig.from_dict(values)
+    assert config.note_for("a dog") == "I know shapes."
+    assert config.note_for("A RED dog") == ""
+    assert config.note_for("covered") == "I know shapes."
+    assert config.note_for("a plus sign", "a cat") == "I know shapes."

@@ -158,7 +158,7 @@ def test_answers_never_hold_image_ids_and_stop_at_stop_ids(any_liquid):
 def test_greedy_answers_equal_the_references(any_liquid, request):
     name = request.node.callspec.params["any_liquid"]
     arrays = np.load(GOLDEN / name / "golden_llm.npz")
-    facts = liquid_mlx.config.read_json(GOLDEN / name / "golden_llm.json")
+    facts = liquid_mlx.files.read_json(GOLDEN / name / "golden_llm.json")
     stops = {*any_liquid.config.eos_ids, any_liquid.config.special["end_of_turn"]}
     for k, one in enumerate(facts["i2t"]):
         expected, margin = arrays[f"i2t/{k}/text_tokens"], arrays[f"i2t/{k}/text_margin"]

@@ -7,7 +7,7 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,16 +18,18 @@ from .. import options
 from ..drawing import Draw, OutputOptions, draw, summary
 from ..inputs import Source
 from ..outputs import DEFAULT_NAME, check_free, picture_paths
+from ..preview import Preview
 from ..terminal import Status, clean
 
 if TYPE_CHECKING:
     import numpy as np
 
     from liquid_mlx.model import Liquid
+    from liquid_mlx.results import GeneratedImage
 
 HELP = """\
 /image FILE   attach an image to your next message
-/draw PROMPT  generate an image, written to this folder
+/draw PROMPT  generate an image, written to this folder, for the model to see
 /save FILE    save the conversation as JSON
 /reset        start over
 /help         show this list
@@ -99,9 +101,9 @@ class Conversation:
             "/reset": self._reset,
             "/help": lambda rest: print(HELP, flush=True),
         }
-        self._messages: list[dict[str, str]] = []
-        self._pictures: dict[int, np.ndarray] = {}  # by message: the codes, and the file's name
-        self._files: dict[int, str] = {}
+        self._messages: list[dict[str, Any]] = []  # as ``stream_chat`` takes them
+        self._saved: list[dict[str, Any]] = []  # the same for /save: files instead of codes
+        self._noted = False
         self._shown: tuple[str, np.ndarray] | None = None  # for the next message
 
     def take(self, line: str) -> None:
@@ -115,24 +117,81 @@ class Conversation:
             self._answer(line)
 
     def _answer(self, text: str) -> None:
-        messages = [*self._messages, {"role": "user", "content": text}]
-        pictures = dict(self._pictures)
-        if self._shown is not None:
-            pictures[len(messages) - 1] = self._shown[1]
-        reply = ""
+        from liquid_mlx.results import TextStep  # MLX, which help does without
+
+        self._note(text)
+        file, codes = self._shown or (None, None)
+        said = {"role": "user", "content": text if codes is None else [codes, text]}
+        reply: list[str | np.ndarray] = []
+        files: list[dict[str, str]] = []
         try:
-            for step in self._liquid.stream_chat(messages, pictures=pictures, **self._sampling):
-                reply += step.text
-                print(clean(step.text), end="", flush=True)
+            for step in self._liquid.stream_chat([*self._messages, said], **self._sampling):
+                if isinstance(step, TextStep):
+                    print(clean(step.text), end="", flush=True)
+                    if not reply or not isinstance(reply[-1], str):
+                        reply.append("")
+                        files.append({"text": ""})
+                    reply[-1] += step.text
+                    files[-1]["text"] += step.text
+                elif step.position == step.total:
+                    self._status.clear()
+                    (picture,) = step.images()
+                    if reply and reply[-1]:
+                        print(flush=True)
+                    files.append({"image": str(self._write(picture))})
+                    reply.append(picture.codes)
+                else:
+                    self._status.progress("drawing", step.position, step.total)
         finally:  # an answer that was cut short stays in the conversation as far as it came
-            if reply:
-                print(flush=True)
-                if self._shown is not None:
-                    self._files[len(messages) - 1] = self._shown[0]
-                self._messages = [*messages, {"role": "assistant", "content": reply}]
-                self._pictures, self._shown = pictures, None
-        if not reply:
+            self._status.clear()
+            parts = [i for i, part in enumerate(reply) if not isinstance(part, str) or part]
+            if parts:
+                if isinstance(reply[-1], str) and reply[-1]:
+                    print(flush=True)
+                shown = {"image": file} if file else {}
+                content = [reply[i] for i in parts]
+                self._add(said, text, content, [files[i] for i in parts], shown)
+                self._shown = None
+        if not parts:
             self._status.say("(no answer)")
+
+    def _add(
+        self,
+        said: dict[str, Any],
+        text: str,
+        reply: list[str | np.ndarray],
+        files: list[dict[str, str]],
+        shown: dict[str, str],
+    ) -> None:
+        """Put a turn of the user and the model's into the conversation."""
+        self._messages += [said, {"role": "assistant", "content": reply}]
+        plain = files[0].get("text") if len(files) == 1 else None
+        self._saved += [
+            {"role": "user", "content": text, **shown},
+            {"role": "assistant", "content": files if plain is None else plain},
+        ]
+
+    def _note(self, prompt: str) -> None:
+        """Tell once what the model is for, when a prompt has no word that it knows."""
+        if not self._noted and (note := self._liquid.config.note_for(prompt)):
+            self._status.say(note)
+            self._noted = True
+
+    def _write(self, picture: GeneratedImage) -> Path:
+        """Save a picture of an answer under a free name, and tell where it is."""
+        settings = picture.settings
+        (path,) = picture_paths(DEFAULT_NAME, [(settings.prompt, settings.seed)])
+        stem, number = path.stem, 0
+        while path.exists():
+            number += 1
+            path = path.with_name(f"{stem}-{number}.png")
+        picture.save(path)
+        if self._status.live and sys.stdout.isatty():
+            preview = Preview(settings.width, settings.height)
+            if preview.active:
+                preview.show(picture.image)
+        print(path, flush=True)
+        return path
 
     def _image(self, name: str) -> None:
         if not name:
@@ -144,6 +203,7 @@ class Conversation:
     def _draw(self, prompt: str) -> None:
         if not prompt:
             raise UsageError("/draw needs a prompt.")
+        self._note(prompt)
         seed = self._sampling["seed"]
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
@@ -153,19 +213,17 @@ class Conversation:
         self._status.say(summary(drawn))
         if not (self._status.live and sys.stdout.isatty()):
             print(drawn.path, flush=True)
+        said = {"role": "user", "content": prompt}
+        self._add(said, prompt, [drawn.picture.codes], [{"image": str(drawn.path)}], {})
 
     def _save(self, name: str) -> None:
         if not name:
             raise UsageError("/save needs a file.")
         path = Path(name).expanduser()
         check_free([path], overwrite=False)
-        messages = [
-            {**message, "image": self._files[i]} if i in self._files else message
-            for i, message in enumerate(self._messages)
-        ]
-        text = json.dumps({"messages": messages}, indent=2, ensure_ascii=False)
+        text = json.dumps({"messages": self._saved}, indent=2, ensure_ascii=False)
         atomic_write(path, text + "\n")
-        self._status.say(f"{path}  {len(messages)} messages")
+        self._status.say(f"{path}  {len(self._saved)} messages")
 
     def _reset(self, rest: str) -> None:
-        self._messages, self._pictures, self._files, self._shown = [], {}, {}, None
+        self._messages, self._saved, self._shown = [], [], None

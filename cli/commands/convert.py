@@ -82,6 +82,10 @@ def convert(
             show_default="one square",
         ),
     ] = "",
+    interleaved: Annotated[
+        bool,
+        typer.Option("--interleaved", help="The model was trained to draw within an answer."),
+    ] = False,
     adapter: Annotated[
         str | None, typer.Option(metavar="DIR", help="A LoRA adapter (PEFT) to merge.")
     ] = None,
@@ -117,6 +121,7 @@ def convert(
         "dequantize": dequantize,
         "vqgan_dtype": vqgan_dtype,
         "sizes": [size for size in sizes.split(",") if size.strip()],
+        "interleaved": interleaved,
         "adapter": adapter,
     }
     silent = as_json or quiet

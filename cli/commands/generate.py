@@ -160,6 +160,8 @@ def generate(
             low_ram=low_ram,
             verbose=verbose,
         )
+        if note := liquid.config.note_for(*texts):
+            status.say(note)
         saved, failed = _run(liquid, tasks, how, status, as_json)
         if contact_sheet and saved:
             write_contact_sheet(

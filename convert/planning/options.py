@@ -45,6 +45,7 @@ class Options:
     dequantize: bool = False
     vqgan_dtype: str | None = None
     sizes: Sequence[Size | str] = ()
+    interleaved: bool = False
     adapter: str | Path | None = None
 
     def __post_init__(self) -> None:

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from liquid_mlx.config import LiquidConfig, Size, recommended_from, sizes_from
+from liquid_mlx.config import (
+    LiquidConfig,
+    Size,
+    recommended_from,
+    sizes_from,
+    training_hints,
+)
 from liquid_mlx.errors import CheckpointError, UsageError
 from liquid_mlx.files import read_json
 
@@ -105,7 +111,7 @@ def make_plan(
     recipe = make_recipe(options)
     dtype = recipe.dtype or origin.tensors[EMBEDDING].dtype
     parts = _parts(origin, recipe, dtype)
-    config = _liquid_config(origin, options.pixel_sizes, source, dtype)
+    config = _liquid_config(origin, options, source, dtype)
     return Plan(
         origin=origin,
         parts=parts,
@@ -163,15 +169,22 @@ def _notes(origin: Origin, recipe: Recipe, parts: Sequence[Part]) -> list[str]:
 
 
 def _liquid_config(
-    origin: Origin, sizes: Sequence[Size], source: Mapping[str, Any] | None, dtype: str
+    origin: Origin, options: Options, source: Mapping[str, Any] | None, dtype: str
 ) -> LiquidConfig:
     if origin.converted:
         known = origin.converted
-        return replace(known, sizes=tuple(sizes) or known.sizes, dtype=dtype, quantization=None)
+        return replace(
+            known,
+            sizes=tuple(options.pixel_sizes) or known.sizes,
+            interleaved=options.interleaved or known.interleaved,
+            dtype=dtype,
+            quantization=None,
+        )
     offset, special = tokenizer_ids(origin.folder)
     path = origin.folder / "generation_config.json"
     generation = read_json(path, CheckpointError) if path.is_file() else {}
     hints = _mapping(origin.values.get("liquid"))
+    training = training_hints(hints)
     square = Size(origin.vqgan.resolution, origin.vqgan.resolution)
     hinted = sizes_from(hints["sizes"]) if hints.get("sizes") else ()
     return LiquidConfig(
@@ -179,11 +192,12 @@ def _liquid_config(
         vqgan=origin.vqgan,
         image_offset=offset,
         special=special,
-        sizes=tuple(sizes or hinted or [square]),
+        sizes=tuple(options.pixel_sizes or hinted or [square]),
         eos_ids=end_ids(origin.values, generation),
         recommended=recommended_from(_mapping(hints.get("recommended"))),
         source=source or {},
         dtype=dtype,
+        **training | {"interleaved": options.interleaved or training["interleaved"]},
     )
 
 

@@ -8,13 +8,16 @@ from dataclasses import replace
 
 import numpy as np
 
+from liquid_mlx.config import Size
 from liquid_mlx.errors import PromptError, SettingsError
 from liquid_mlx.generation.engine import Engine
+from liquid_mlx.generation.image import Draw
+from liquid_mlx.generation.interleaved import stream_interleaved
 from liquid_mlx.generation.text import batches
 from liquid_mlx.images import ImageSource
-from liquid_mlx.params import TextParams, seeds_for
-from liquid_mlx.prompts import Prompts
-from liquid_mlx.results import TextStep
+from liquid_mlx.params import ImageParams, TextParams, seeds_for
+from liquid_mlx.prompts import Message, Prompts, content_parts
+from liquid_mlx.results import CodesStep, ImageStep, TextStep
 
 
 def check_length(engine: Engine, length: int) -> None:
@@ -103,6 +106,10 @@ class Answering(ABC):
     @abstractmethod
     def _batch_size(self, length: int) -> int:
         """How many sequences of ``length`` tokens are answered at once."""
+
+    @abstractmethod
+    def _image_step(self, step: CodesStep, prompt: str, draw: Draw, size: Size) -> ImageStep:
+        """A step of drawing pictures of a prompt, with their settings."""
 
     def answer(
         self,
@@ -270,45 +277,77 @@ class Answering(ABC):
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Message],
         *,
         pictures: Mapping[int, np.ndarray] | None = None,
+        image_params: ImageParams | None = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> str:
-        """The model's next turn; see ``stream_chat``."""
+        """The text of the model's next turn; see ``stream_chat``, which has its pictures, too."""
         params = _text_params(max_tokens, temperature, top_k, top_p)
-        return _joined(self._stream_text([], self.prompts.chat(messages, pictures), params, seed))
+        return _joined(self._stream_chat(messages, pictures, params, image_params, seed))
 
     def stream_chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Message],
         *,
         pictures: Mapping[int, np.ndarray] | None = None,
+        image_params: ImageParams | None = None,
         max_tokens: int = 256,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int | None = None,
-    ) -> Iterator[TextStep]:
-        """The model's next turn, yielding a step per token.
+    ) -> Iterator[TextStep | ImageStep]:
+        """The model's next turn, yielding a TextStep per token.
+
+        Models whose config says ``interleaved`` may draw within it: then an ImageStep per code
+        follows, the last of which has the picture (``images()``), and then text again. In later
+        turns it belongs into the message's content, in its place.
 
         Args:
-            messages: ``{"role": "user" | "assistant", "content": text}``, user first.
-            pictures: codes (as from ``encode``) of the picture that message i shows.
+            messages: ``{"role": "user" | "assistant", "content": ...}``, user first. The content
+                is a text, or a list of texts and of pictures' codes.
+            pictures: codes (as from ``encode``) of a picture before message i's text.
+            image_params: how pictures in the answer are drawn; None is the model's own.
+            max_tokens: the longest answer; a picture counts as one token.
 
         The other arguments are those of ``stream_answer``.
         """
         params = _text_params(max_tokens, temperature, top_k, top_p)
-        return self._stream_text([], self.prompts.chat(messages, pictures), params, seed)
+        return self._stream_chat(messages, pictures, params, image_params, seed)
+
+    def _stream_chat(
+        self,
+        messages: Sequence[Message],
+        pictures: Mapping[int, np.ndarray] | None,
+        params: TextParams,
+        image_params: ImageParams | None,
+        seed: int | None,
+    ) -> Iterator[TextStep | ImageStep]:
+        ids, config = self.prompts.chat(messages, pictures), self.engine.config
+        if not config.interleaved:
+            return self._stream_text([], ids, params, seed)
+        last = content_parts(messages[-1]["content"])
+        prompt = "".join(part for part in last if isinstance(part, str))
+        size = config.sizes[0]
+        return stream_interleaved(
+            self.engine,
+            ids,
+            within_context(self.engine, len(ids), params),
+            image_params or config.recommended,
+            seeds_for(seed, 1)[0],
+            lambda step, draw: self._image_step(step, prompt, draw, size),
+        )
 
 
 def _text_params(max_tokens: int, temperature: float, top_k: int, top_p: float) -> TextParams:
     return TextParams(max_new_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
 
 
-def _joined(steps: Iterator[TextStep]) -> str:
-    return "".join(step.text for step in steps)
+def _joined(steps: Iterator[TextStep] | Iterator[TextStep | ImageStep]) -> str:
+    return "".join(step.text for step in steps if isinstance(step, TextStep))

@@ -37,7 +37,13 @@ class Engine:
         self, ids: list[int], draw: Draw, size: Size, total: int, window: Window
     ) -> Iterator[CodesStep]:
         """Draw ``total`` codes behind a prompt's ids; see ``draw_codes`` and ``draw_windows``."""
-        prefixes = [prefill(self.backbone, ids)]
+        yield from self.draw_behind(prefill(self.backbone, ids), draw, size, total, window)
+
+    def draw_behind(
+        self, prefix: Prefix, draw: Draw, size: Size, total: int, window: Window
+    ) -> Iterator[CodesStep]:
+        """The same behind what has been prefilled, which stays as it is."""
+        prefixes = [prefix]
         if draw.params.guidance > 1:
             prefixes.append(self._unconditional_prefix(size))
 

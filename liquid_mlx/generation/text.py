@@ -34,14 +34,17 @@ def generate_ids(
     params: TextParams,
     stop: Collection[int],
     seeds: Sequence[int] = (0,),
+    start: int = 0,
 ) -> Iterator[list[int | None]]:
     """Yield up to ``max_new_tokens`` times an id for every row of a prefix, each with its seed.
 
     Behind an id of ``stop`` a row yields None; the end is when all rows have come to one. The
-    next step is under way before ids are looked at.
+    next step is under way before ids are looked at. ``start`` ids were drawn with these seeds
+    before.
     """
     length = params.max_new_tokens
-    keys = mx.stack([fold_in(mx.random.key(seed), mx.arange(length)) for seed in seeds], axis=1)
+    places = mx.arange(start, start + length)
+    keys = mx.stack([fold_in(mx.random.key(seed), places) for seed in seeds], axis=1)
 
     def draw(hidden: mx.array, position: int) -> mx.array:
         return sample(

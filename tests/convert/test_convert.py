@@ -116,6 +116,17 @@ def test_sizes_and_recommendations(checkpoint: Path, tmp_path: Path) -> None:
     assert LiquidConfig.read(tmp_path / "ours").sizes == (Size(64, 64), Size(96, 32))
 
 
+def test_what_a_model_was_trained_for_is_taken_along(checkpoint: Path, tmp_path: Path) -> None:
+    hints = {"interleaved": True, "note": "Shapes only.", "words": ["red"]}
+    plain = plan(checkpoint, vqgan=VQGAN).config_json["liquid"]
+    assert not set(hints) & set(plain)
+    assert plan(checkpoint, vqgan=VQGAN, interleaved=True).config_json["liquid"]["interleaved"]
+    edit(checkpoint / "config.json", liquid=hints)
+    convert(checkpoint, tmp_path / "first", vqgan=VQGAN, verify_result=False)
+    again = plan(tmp_path / "first").config_json["liquid"]
+    assert {name: again[name] for name in hints} == hints
+
+
 def test_what_hugging_face_leaves_unsaid_is_spelled_out(checkpoint: Path, tmp_path: Path) -> None:
     edit(checkpoint / "config.json", num_key_value_heads=2, head_dim=None, auto_map={"x": "y.Z"})
     convert(checkpoint, tmp_path / "out", verify_result=False)

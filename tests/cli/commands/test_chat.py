@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from liquid_mlx import load
 from liquid_mlx.cli.terminal import clean
 from liquid_mlx.images import read_settings
+from liquid_mlx.prompts import Prompts
 from tests.cli.conftest import Run, in_terminal
 
 
@@ -55,6 +58,41 @@ def test_draw_writes_a_picture(run: Run) -> None:
     assert read_settings("a-red-circle-3.png")["prompt"] == "a red circle"
     run("generate", "a red circle", "--seed", "3", "-o", "same.png")
     assert Path("same.png").read_bytes() == Path("a-red-circle-3.png").read_bytes()
+
+
+def test_a_drawn_picture_belongs_to_the_conversation(run: Run, model: str) -> None:
+    lines = "/draw a red circle\nwhat is it?\n/save talk.json\n"
+    done = run("chat", "--seed", "3", "-m", "6", "-q", input=lines)
+    liquid = load(model)
+    (picture,) = liquid.generate_image("a red circle", seed=3)
+    messages = [
+        {"role": "user", "content": "a red circle"},
+        {"role": "assistant", "content": [picture.codes]},
+        {"role": "user", "content": "what is it?"},
+    ]
+    expected = liquid.chat(messages, max_tokens=6, seed=3)
+    assert clean(expected) in done.stdout
+    saved = json.loads(Path("talk.json").read_text())["messages"]
+    assert saved[1]["content"] == [{"image": "a-red-circle-3.png"}]
+    assert len(saved) == 4
+
+
+def test_a_picture_within_an_answer_is_saved_and_told(
+    run: Run, model: str, converted: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = converted("gemma_tiny", interleaved=True)
+    liquid = load(folder)
+    object.__setattr__(liquid.config, "interleaved", False)
+    steps = liquid.stream_chat([{"role": "user", "content": "a boat"}], max_tokens=6)
+    token = [step.token for step in steps][1]
+    monkeypatch.setattr(Prompts, "opened", lambda self: [token])
+    done = run(
+        "chat", "--model", folder, "-m", "6", "--seed", "4", input="a boat\n/save talk.json\n"
+    )
+    assert "a-boat-5.png\n" in done.stdout
+    assert read_settings("a-boat-5.png")["seed"] == 5
+    reply = json.loads(Path("talk.json").read_text())["messages"][1]["content"]
+    assert {"image": "a-boat-5.png"} in reply
 
 
 def test_mistakes_are_told_and_the_conversation_goes_on(run: Run) -> None:

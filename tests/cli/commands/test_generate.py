@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,20 @@ def test_metadata_of_another_kind_is_refused(value: str, run: Run) -> None:
     done = run("generate", RED, "-C", "bad.json", "-o", "out.png")
     assert done.exit_code == 1
     assert "was not written by liquid-mlx" in done.stderr
+
+
+def test_a_models_note_is_told_once_when_no_word_is_known(
+    run: Run, converted: Callable[..., Path], copy_of: Callable[[Path], Path]
+) -> None:
+    folder = copy_of(converted("gemma_tiny"))
+    config = json.loads((folder / "config.json").read_text())
+    config["liquid"] |= {"note": "I only know shapes.", "words": ["circle"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    done = run("generate", "a dog", "a cat", "--model", folder, "-o", "{index}.png")
+    assert done.stderr.count("I only know shapes.") == 1
+    done = run("generate", "a Circle", "--model", folder, "-o", "circle.png")
+    assert "I only" not in done.stderr
+    done = run("ask", "circle.png", "who?", "--model", folder, "-m", "2")
+    assert done.stderr.count("I only know shapes.") == 1
+    done = run("chat", "--model", folder, "-m", "2", input="hello\nwho?\n")
+    assert done.stderr.count("I only know shapes.") == 1
