@@ -38,6 +38,7 @@ from liquid_mlx.nn import ops
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.linear import Embedding, Linear, Quantization
+from liquid_mlx.params import ImageParams
 
 CODES, TEXT = 512, 1536
 LENGTHS = (16, 3)  # of the prompt and the unconditional prompt
@@ -237,7 +238,7 @@ def our_step(layers: int) -> Step:
     for cache in caches:
         cache.offset = cache.capacity
     hidden = mx.zeros((1, 1, config.hidden_size), mx.bfloat16)
-    draw = Draw([0], 7.0, 0.99, 400, 0.96)
+    draw = Draw([0], ImageParams(guidance=7.0, temperature=0.99, top_k=400, top_p=0.96))
     cache, _ = begin([Prefix(cache, hidden) for cache in caches], draw, 64)
     noise = mx.full((1, CODES), 0.5)
     assert cache.padding is not None

@@ -1,11 +1,13 @@
 """What a run needs in memory against what the machine has, and MLX's limits while it runs.
 
-MLX ends the whole process when Metal runs out of memory, so what cannot fit is refused before.
+What cannot fit is refused before it starts; what runs out all the same ends as LowMemoryError.
 """
 
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,10 @@ from liquid_mlx.errors import LowMemoryError
 PROMPT_TOKENS = 128  # of a long prompt
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
 ACTIVATIONS = 6  # full-size activations that live at once in the VQGAN: 3.5 to 5.9 measured
+# On a GPU with the scratch of one Winograd convolution. Its tiles of 8x8 for 6x6 pixels take 1.8
+# times the input and as much again of products, the padded input 1; a block holds 6 more.
+GPU_ACTIVATIONS = 11
+OUT_OF_MEMORY = re.compile(r"^\[(METAL|malloc|metal::malloc)\]")
 
 
 def available() -> int:
@@ -50,7 +56,8 @@ def kv_bytes(config: BackboneConfig, rows: int, length: int, dtype: mx.Dtype) ->
 def decoder_bytes(config: VQGANConfig, width: int, height: int) -> int:
     """Bytes of the VQGAN's activations while it decodes a picture of this size, one at a time."""
     channels = config.ch * max(config.ch_mult[:2])  # upsampled before level 0 narrows it
-    return ACTIVATIONS * width * height * channels * mx.float32.size
+    activations = GPU_ACTIVATIONS if on_gpu() else ACTIVATIONS
+    return activations * width * height * channels * mx.float32.size
 
 
 def fitting(used: int, each: int, most: int) -> int:
@@ -131,16 +138,51 @@ def require_drawing(need: Drawing, low_ram: bool) -> None:
         require(pixels | decoding, "draw a smaller image")
 
 
+class _Limits:
+    """MLX's limits before the first user, who may not be the last to leave."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = (0, 0)
+
+    def take(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = mx.set_wired_limit(available()), mx.set_cache_limit(CACHED)
+            self._users += 1
+
+    def give_back(self) -> None:
+        mx.synchronize()  # nothing may still run when memory ceases to be wired
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                mx.set_wired_limit(self._before[0])
+                mx.set_cache_limit(self._before[1])
+
+
+_limits = _Limits()
+
+
 @contextmanager
 def limits() -> Iterator[None]:
-    """On Metal: keep the weights resident, and few freed buffers; elsewhere nothing."""
-    if not mx.metal.is_available() or not on_gpu():
-        yield
-        return
-    wired, cached = mx.set_wired_limit(available()), mx.set_cache_limit(CACHED)
+    """On Metal: keep the weights resident, and few freed buffers. Any number may overlap.
+
+    Raises:
+        LowMemoryError: MLX ran out of memory within, on any device.
+    """
+    on_metal = mx.metal.is_available() and on_gpu()
+    if on_metal:
+        _limits.take()
     try:
         yield
+    except RuntimeError as error:
+        if not OUT_OF_MEMORY.match(str(error)):
+            raise
+        raise LowMemoryError(
+            "MLX ran out of memory: close other programs, draw fewer or smaller images, or use a "
+            "model of fewer bits."
+        ) from error
     finally:
-        mx.synchronize()  # nothing may still run when memory ceases to be wired
-        mx.set_wired_limit(wired)
-        mx.set_cache_limit(cached)
+        if on_metal:
+            _limits.give_back()

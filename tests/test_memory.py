@@ -134,3 +134,41 @@ def test_limits_are_set_on_metal_only_and_put_back(monkeypatch):
     with pytest.raises(KeyError), limits():
         raise KeyError
     assert calls == [("wired", 99), ("cache", memory.CACHED), ("wired", 11), ("cache", 22)]
+
+
+def test_limits_that_overlap_are_put_back_by_the_last(monkeypatch):
+    now = {"wired": 11, "cache": 22}
+
+    def setter(name):
+        return lambda n: (now[name], now.update({name: n}))[0]
+
+    monkeypatch.setattr(mx, "set_wired_limit", setter("wired"))
+    monkeypatch.setattr(mx, "set_cache_limit", setter("cache"))
+    monkeypatch.setattr(mx.metal, "is_available", lambda: True)
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    monkeypatch.setattr(memory, "available", lambda: 99)
+    first, second = limits(), limits()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert now == {"wired": 99, "cache": memory.CACHED}
+    second.__exit__(None, None, None)
+    assert now == {"wired": 11, "cache": 22}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[METAL] Command buffer execution failed: Insufficient Memory (00000008)",
+        "[metal::malloc] Attempting to allocate 9 bytes which is greater than the maximum",
+        "[malloc] Unable to allocate 99 bytes.",
+    ],
+)
+def test_memory_that_runs_out_ends_as_one_sentence(text):
+    with pytest.raises(LowMemoryError, match="ran out of memory"), limits():
+        raise RuntimeError(text)
+
+
+def test_other_failures_keep_their_words():
+    with pytest.raises(RuntimeError, match="something else"), limits():
+        raise RuntimeError("something else")

@@ -29,4 +29,6 @@ def prefill(backbone: Backbone, ids: Sequence[int], cache: KVCache | None = None
     for start in range(0, len(ids), PREFILL):
         hidden = backbone(mx.array([ids[start : start + PREFILL]]), cache)
         mx.eval(hidden, cache.layers)
-    return Prefix(cache, hidden[:, -1:])
+    last = hidden[:, -1:]
+    mx.eval(last)  # a prefix is kept, and another thread cannot compute what this one left lazy
+    return Prefix(cache, last)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import mlx.core as mx
 
+from liquid_mlx.device import on_gpu
+
 STRIP = 1 << 19  # elements of a strip
 
 
@@ -18,7 +20,10 @@ def conv3x3(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     """3x3, stride 1, zero padding of 1: [B, H, W, C] and [O, 3, 3, C] -> [B, H, W, O]."""
     if _on_cpu() and x.shape[-1] > 3:  # 3 channels: a small copy, narrow products
         return _nine_products(x, weight, bias)
-    return mx.conv2d(x, weight, padding=1) + bias
+    y = mx.conv2d(x, weight, padding=1) + bias
+    if on_gpu():
+        mx.eval(y)  # Metal holds Winograd's scratch, 5 times the input, until what is sent is done
+    return y
 
 
 def downsample3x3(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
@@ -39,7 +44,7 @@ def conv1x1(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
 
 
 def _on_cpu() -> bool:
-    return bool(mx.default_device() == mx.cpu)
+    return not on_gpu()
 
 
 def _rows(x: mx.array) -> int:

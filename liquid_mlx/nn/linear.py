@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
+from liquid_mlx.device import on_gpu
+
 
 @dataclass(frozen=True)
 class Quantization:
@@ -62,7 +64,7 @@ class Linear(nn.Module):
     def pretranspose(self) -> None:
         """Transpose a dense weight once; on the CPU in memory: BLAS reads it 1.8 times as fast."""
         if self.quantization is None:
-            if mx.default_device() == mx.cpu:
+            if not on_gpu():
                 self.weight = mx.contiguous(self.weight.T).T
             self._transposed = self.weight.T
             mx.eval(self.weight, self._transposed)

@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from liquid_mlx.config import VQGANConfig
+from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import ImageError
 from liquid_mlx.kernels import group_norm_silu
 from liquid_mlx.nn.conv import conv1x1, conv3x3, downsample3x3
@@ -264,4 +265,8 @@ class VQGAN(nn.Module):
         They differ a little from those rows of the whole: attention and norms see all pixels.
         """
         latents = self.quantize.embedding.weight[codes]  # [B, rows, columns, embed_dim]
-        return self.decoder(self.post_quant_conv(latents))
+        pixels = self.decoder(self.post_quant_conv(latents))
+        if on_gpu():
+            mx.eval(pixels)
+            mx.clear_cache()  # gigabytes of freed buffers that nothing else has the size for
+        return pixels

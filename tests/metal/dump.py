@@ -14,6 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from liquid_mlx.kernels import Rotary, add_rms_norm
 from liquid_mlx.kernels.group_norm import group_norm_silu
 from liquid_mlx.kernels.sampler import sample_codes
 
@@ -74,6 +75,13 @@ def _call_each_kernel() -> None:
             x, weight = mx.zeros((1, 1, 1, channels), dtype=dtype), mx.zeros((channels,))
             for silu in (True, False):
                 group_norm_silu(x, weight, weight, groups, 1e-6, silu=silu, backend="metal")
+        for width in (4, 3072):
+            x, weight = mx.zeros((1, width), dtype=dtype), mx.zeros((width,))
+            for branch in (x, None):
+                add_rms_norm(x, branch, weight, 1e-6, backend="metal")
+            freqs = mx.ones((width // 4,))
+            joined = mx.zeros((1, 3 * width // 2), dtype=dtype)
+            Rotary(freqs, 0, 1, 1, backend="metal")(joined, 1, 1)
 
 
 def generated_text(kernel: Callable[..., list[mx.array]], called: dict[str, Any]) -> str:
