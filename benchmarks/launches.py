@@ -29,7 +29,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from benchmarks.geometry import gemma
+from benchmarks.loops.geometry import gemma
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.generation.image import Draw, begin, sample_codes
 from liquid_mlx.generation.prefill import Prefix
