@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from liquid_mlx.errors import CheckpointError, FileError
@@ -64,6 +64,7 @@ def test_json_that_is_no_object_of_finite_numbers(tmp_path: Path, text: str) -> 
             read_json(path)
 
 
+@settings(deadline=None)
 @given(
     name=st.text(max_size=20) | st.integers() | st.none() | st.lists(st.text()),
     folder=st.sampled_from(["", "../", "/etc/", "./", "a/b/"]),
@@ -193,6 +194,7 @@ def test_padding_and_truncation_are_left_out(tmp_path: Path) -> None:
     assert read_tokenizer(path).encode("a red circle").ids == plain.encode("a red circle").ids
 
 
+@settings(deadline=None)
 @given(junk=st.binary(max_size=50), at=st.integers(0, 2000))
 def test_damaged_tokenizers_are_refused_or_read(
     tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int
