@@ -22,7 +22,7 @@ from liquid_mlx.generation.jacobi import Window, check_window
 from liquid_mlx.generation.text import BATCH
 from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.images import ImageSource
-from liquid_mlx.memory import fitting, kv_bytes, limits, weight_bytes
+from liquid_mlx.memory import decoder_bytes, fitting, kv_bytes, limits, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.vqgan import VQGAN
@@ -233,18 +233,29 @@ class Liquid(Answering):
         """
         pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
         if self._seen is None or not np.array_equal(self._seen[0], pixels):
-            codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
-            self._seen = pixels, np.array(codes, dtype=np.int32)
+            with limits():
+                codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
+                self._seen = pixels, np.array(codes, dtype=np.int32)
         return self._seen[1].copy()
 
     def decode(self, codes: np.ndarray) -> Image.Image:
-        """The picture of codes int [rows, columns]; any grid."""
+        """The image of codes int [rows, columns], 0 to n_codes - 1; any grid that memory holds.
+
+        Raises:
+            ImageError: they are not such codes.
+            LowMemoryError: their image is too large to be decoded here.
+        """
         codes = np.asarray(codes)
         if codes.ndim != 2:
             raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
         images.check_codes(codes, self.config.vqgan.n_embed)
-        pixels = self.vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
-        return images.to_image(np.array(pixels))
+        rows, columns = codes.shape
+        side = self.config.vqgan.factor
+        need = decoder_bytes(self.config.vqgan, columns * side, rows * side)
+        memory.require({"decoding": need}, "decode a smaller grid of codes")
+        with limits():
+            pixels = self.vqgan.decode(mx.array(codes.astype(np.int32))[None])[0]
+            return images.to_image(np.array(pixels))
 
     def _batch_size(self, length: int) -> int:
         """How many sequences of ``length`` tokens are answered at once."""
@@ -260,4 +271,7 @@ class Liquid(Answering):
         check_length(self.engine, len(ids))
         backbone = self.engine.backbone
         cache = KVCache.empty(self.config.backbone, 1, len(ids), self._dtype)
-        return backbone.head()(backbone(mx.array([ids]), cache)[0])
+        with limits():
+            logits = backbone.head()(backbone(mx.array([ids]), cache)[0])
+            mx.eval(logits)
+        return logits

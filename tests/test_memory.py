@@ -172,3 +172,8 @@ def test_memory_that_runs_out_ends_as_one_sentence(text):
 def test_other_failures_keep_their_words():
     with pytest.raises(RuntimeError, match="something else"), limits():
         raise RuntimeError("something else")
+
+
+def test_a_grid_of_codes_too_large_to_decode_is_refused():
+    with pytest.raises(LowMemoryError, match="smaller grid"):
+        load("demo").decode(np.zeros((20_000, 20_000), np.int32))

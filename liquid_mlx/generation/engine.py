@@ -11,6 +11,7 @@ from liquid_mlx.generation.jacobi import Window, draw_windows
 from liquid_mlx.generation.prefill import Prefix, prefill
 from liquid_mlx.generation.prompt_cache import PromptCache
 from liquid_mlx.generation.text import generate_ids, score_ids
+from liquid_mlx.memory import limits
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.params import TextParams
 from liquid_mlx.prompts import Prompts
@@ -23,7 +24,7 @@ class Engine:
     def __init__(self, backbone: Backbone, config: LiquidConfig, prompts: Prompts):
         codes = config.image_offset
         self.backbone = backbone
-        self.image_head = backbone.head(codes, codes + config.vqgan.n_embed)
+        self.image_head = backbone.head(codes, codes + config.vqgan.n_embed, exact=True)
         self.text_head = backbone.head(0, codes)
         self.prompt_cache = PromptCache(backbone)
         self.config = config
@@ -64,20 +65,26 @@ class Engine:
         seeds: Sequence[int],
     ) -> Iterator[list[int | None]]:
         """The next ids behind ``shared + rest``, for every rest at once; see ``generate_ids``."""
-        if len(rests) > 1:
-            prefix = self.prompt_cache.read_together(shared, rests, params.max_new_tokens)
-        else:
-            prefix = self.prompt_cache.read(shared, rests[0], params.max_new_tokens)
-        written: list[int] = []
-        try:
-            for ids in generate_ids(
-                self.backbone, self.text_head, prefix, params=params, stop=self.stop, seeds=seeds
-            ):
-                written += [token for token in ids if token is not None]
-                yield ids
-        finally:
-            if len(rests) == 1:
-                self.prompt_cache.keep(shared + rests[0] + written, prefix.cache)
+        with limits():
+            if len(rests) > 1:
+                prefix = self.prompt_cache.read_together(shared, rests, params.max_new_tokens)
+            else:
+                prefix = self.prompt_cache.read(shared, rests[0], params.max_new_tokens)
+            written: list[int] = []
+            try:
+                for ids in generate_ids(
+                    self.backbone,
+                    self.text_head,
+                    prefix,
+                    params=params,
+                    stop=self.stop,
+                    seeds=seeds,
+                ):
+                    written += [token for token in ids if token is not None]
+                    yield ids
+            finally:
+                if len(rests) == 1:
+                    self.prompt_cache.keep(shared + rests[0] + written, prefix.cache)
 
     def _unconditional_prefix(self, size: Size) -> Prefix:
         """Prefilled once for each size: every prompt shares it."""
@@ -90,11 +97,12 @@ class Engine:
         self, shared: list[int], rest: list[int], replies: Sequence[list[int]]
     ) -> list[float]:
         """Log-probability of each reply behind ``shared + rest``, which is read once for all."""
-        prefix = self.prompt_cache.read(shared, rest, max(map(len, replies)))
-        try:
-            return [
-                score_ids(self.backbone, self.text_head, prefix, reply, self.stop)
-                for reply in replies
-            ]
-        finally:
-            self.prompt_cache.keep(shared + rest, prefix.cache)
+        with limits():
+            prefix = self.prompt_cache.read(shared, rest, max(map(len, replies)))
+            try:
+                return [
+                    score_ids(self.backbone, self.text_head, prefix, reply, self.stop)
+                    for reply in replies
+                ]
+            finally:
+                self.prompt_cache.keep(shared + rest, prefix.cache)
