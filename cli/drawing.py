@@ -24,11 +24,21 @@ PREVIEW_SHARE = 5  # previews may take a fifth as long as drawing
 
 @dataclass(frozen=True)
 class Draw:
-    """One call of the model: a batch of ``len(paths)`` images of a prompt."""
+    """Images to draw, each with its prompt, seed and file; as many at once as fit memory."""
 
-    prompt: str
-    seed: int
+    prompts: Sequence[str]
+    seeds: Sequence[int]
     paths: Sequence[Path]
+
+    def by_prompt(self, start: int = 0) -> list[Draw]:
+        """The images from ``start`` on, prompt by prompt."""
+        indices = range(start, len(self.paths))
+        found = []
+        for prompt in dict.fromkeys(self.prompts[start:]):
+            mine = [i for i in indices if self.prompts[i] == prompt]
+            seeds, paths = [self.seeds[i] for i in mine], [self.paths[i] for i in mine]
+            found.append(Draw([prompt] * len(mine), seeds, paths))
+        return found
 
 
 @dataclass(frozen=True)
@@ -62,36 +72,40 @@ class SavedImage:
         }
 
 
-def draw(
-    liquid: Liquid, task: Draw, how: OutputOptions, status: Status, title: str
-) -> list[SavedImage]:
-    """Draw and write the pictures of one task.
+def draw(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iterator[SavedImage]:
+    """Draw and write the images of a task, those of a batch as soon as it is drawn.
 
     Ctrl-C leaves at once; with ``keep_partial`` the finished rows are written first, under names
     that end in ``-partial``.
     """
     status.start()
-    count = len(task.paths)
+    total, started = len(task.paths), 0.0
     last: ImageStep | None = None
     try:
         for last in _watched(liquid, task, how, status):
-            status.progress(title, last.position * count, last.total * count)
+            size, prompt = len(last.settings), last.settings[0].prompt
+            title = (
+                prompt if len(set(task.prompts)) == 1 else f"{last.first + 1} of {total}  {prompt}"
+            )
+            done = last.first * last.total + last.position * size
+            status.progress(title, done, last.total * total)
+            if last.position == last.total:
+                pictures = last.images()
+                seconds = status.seconds - started
+                speed = last.total * size / seconds
+                for path, picture in zip(task.paths[last.first :], pictures, strict=False):
+                    check_free([path], how.overwrite)
+                    save(picture, path, how)
+                    yield SavedImage(path, picture, seconds, speed)
+                started = status.seconds
     except KeyboardInterrupt:
-        if how.keep_partial and last is not None:
-            for path, picture in zip(task.paths, last.images(), strict=False):
+        if how.keep_partial and last is not None and last.position < last.total:
+            for path, picture in zip(task.paths[last.first :], last.images(), strict=False):
                 partial = path.with_name(f"{path.stem}-partial.png")
                 check_free([partial], how.overwrite)
                 save(picture, partial, how)
                 status.say(f"{partial}  {last.position} of {last.total} image tokens")
         raise
-    assert last is not None
-    speed = last.total * count / status.seconds
-    pictures = last.images()
-    seconds = status.seconds
-    for path, picture in zip(task.paths, pictures, strict=True):
-        check_free([path], how.overwrite)
-        save(picture, path, how)
-    return [SavedImage(p, i, seconds, speed) for p, i in zip(task.paths, pictures, strict=True)]
 
 
 def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iterator[ImageStep]:
@@ -102,8 +116,7 @@ def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> 
     if preview is not None and not preview.active:
         preview = None
     again = 0.0
-    settings = {**how.settings, "count": len(task.paths), "seed": task.seed}
-    for step in liquid.stream_image(task.prompt, **settings):
+    for step in liquid.stream_images(task.prompts, seeds=task.seeds, **how.settings):
         row, within = divmod(step.position, columns)
         now = time.perf_counter()
         showing = preview is not None and (now >= again or step.position == step.total)
@@ -114,7 +127,7 @@ def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> 
                 preview.show(pictures[0].image)
                 again = time.perf_counter() + PREVIEW_SHARE * (time.perf_counter() - now)
             if how.steps_folder:
-                for path, picture in zip(task.paths, pictures, strict=True):
+                for path, picture in zip(task.paths[step.first :], pictures, strict=False):
                     picture.save(how.steps_folder / f"{path.stem}-{row:03}.png", how.metadata)
         yield step
 

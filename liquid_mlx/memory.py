@@ -125,6 +125,23 @@ def one_image(config: LiquidConfig, weights: int, tokenizer: int, dtype: mx.Dtyp
     return drawing(config, weights, tokenizer, 2, PROMPT_TOKENS + rows * columns, size, dtype)
 
 
+def images_at_once(
+    config: LiquidConfig,
+    used: int,
+    rows: int,
+    length: int,
+    size: Size,
+    dtype: mx.Dtype,
+    most: int,
+) -> int:
+    """How many images, 1 to ``most``, half of what ``used`` bytes and the decoder leave takes.
+
+    ``rows`` are the sequences of each, of ``length`` tokens.
+    """
+    used += decoder_bytes(config.vqgan, size.width, size.height)
+    return fitting(used, kv_bytes(config.backbone, rows, length, dtype), most)
+
+
 def require_drawing(need: Drawing, low_ram: bool) -> None:
     """Raise LowMemoryError, with numbers and a way out, if it does not fit this machine."""
     model = {"weights": need.weights, "keys and values": need.cache}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,12 @@ from liquid_mlx.memory import decoder_bytes, fitting, kv_bytes, limits, weight_b
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.vqgan import VQGAN
-from liquid_mlx.params import ImageParams, seeds_for
+from liquid_mlx.params import MAX_COUNT, ImageParams, integer, seeds_for
 from liquid_mlx.prompts import Prompts
 from liquid_mlx.results import CodesStep, GeneratedImage, ImageSettings, ImageStep
 from liquid_mlx.weights import load_backbone, load_vqgan
+
+MOST_IMAGES = 64  # drawn at once unless asked for
 
 
 def load(
@@ -162,36 +164,153 @@ class Liquid(Answering):
         empty or overlong prompt PromptError, too little memory LowMemoryError, before the first
         step.
         """
+        params = self._image_params(guidance, temperature, top_k, top_p)
+        prompts, seeds = [prompt] * count, seeds_for(seed, count)
+        return self._stream_images(prompts, seeds, params, (width, height), window, count)
+
+    def generate_images(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        window: Window = 1,
+    ) -> list[GeneratedImage]:
+        """Generate an image of every prompt, in order; see ``stream_images``."""
+        steps = self.stream_images(
+            prompts,
+            seeds=seeds,
+            batch_size=batch_size,
+            guidance=guidance,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            width=width,
+            height=height,
+            window=window,
+        )
+        done = (step for step in steps if step.position == step.total)
+        return [image for step in done for image in step.images()]
+
+    def stream_images(
+        self,
+        prompts: Sequence[str],
+        *,
+        seeds: int | Sequence[int] | None = None,
+        batch_size: int | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        window: Window = 1,
+    ) -> Iterator[ImageStep]:
+        """Generate an image of every prompt, many at once, yielding a step per token of a batch.
+
+        A step's ``first`` is the place of its first image among the prompts; the last step of
+        each batch has the batch's images. In float32 they are those of ``stream_image``.
+
+        Args:
+            prompts: of any lengths; one may be there several times, with different seeds.
+            seeds: one for each, or one from which to count (modulo 2**32); None draws one.
+            batch_size: images to draw at once; None: as many as fit memory, up to 64.
+
+        The other arguments, and errors, are those of ``stream_image``.
+        """
+        if isinstance(prompts, str):
+            raise PromptError("The prompts are a single text: give a list of texts.")
+        if not prompts:
+            return iter(())
+        if batch_size is not None:
+            batch_size = integer("batch_size", batch_size, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
+        prompts = list(prompts)
+        params = self._image_params(guidance, temperature, top_k, top_p)
+        drawn = seeds_for(seeds, len(prompts))
+        return self._stream_images(prompts, drawn, params, (width, height), window, batch_size)
+
+    def _image_params(
+        self,
+        guidance: float | None,
+        temperature: float | None,
+        top_k: int | None,
+        top_p: float | None,
+    ) -> ImageParams:
+        """The settings, those left out as the model recommends."""
         own = self.config.recommended
-        params = ImageParams(
+        return ImageParams(
             guidance=own.guidance if guidance is None else guidance,
             temperature=own.temperature if temperature is None else temperature,
             top_k=own.top_k if top_k is None else top_k,
             top_p=own.top_p if top_p is None else top_p,
         )
-        draw = Draw(seeds_for(seed, count), params)
-        check_window(window)
-        size = self.config.size(width, height)
-        rows, columns = self.config.grid(size)
-        ids = self.prompts.draw(prompt, size)
-        check_length(self.engine, len(ids) + rows * columns)
-        batch = count * (1 + (draw.params.guidance > 1))
-        self._check_memory(batch, len(ids) + rows * columns, size)
-        return self._stream_image(prompt, ids, draw, size, window)
 
-    def _stream_image(
-        self, prompt: str, ids: list[int], draw: Draw, size: Size, window: Window
+    def _stream_images(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        params: ImageParams,
+        wanted: tuple[int | None, int | None],
+        window: Window,
+        batch_size: int | None,
     ) -> Iterator[ImageStep]:
+        """Check everything, then draw batch after batch."""
+        check_window(window)
+        size = self.config.size(*wanted)
         rows, columns = self.config.grid(size)
-        with limits():
-            for step in self.engine.draw(ids, draw, size, rows * columns, window):
-                if step.position < step.total:
-                    yield self._image_step(step, prompt, draw, size)
-        self._free()
-        yield self._image_step(step, prompt, draw, size)
+        ids = {prompt: self.prompts.draw(prompt, size) for prompt in dict.fromkeys(prompts)}
+        length = max(map(len, ids.values())) + rows * columns
+        check_length(self.engine, length)
+        each = 1 + (params.guidance > 1)
+        if batch_size is None:
+            used = weight_bytes(self.engine.backbone, self._dtype)
+            used += weight_bytes(self.vqgan, mx.float32)
+            batch_size = memory.images_at_once(
+                self.config, used, each, length, size, self._dtype, MOST_IMAGES
+            )
+        self._check_memory(min(batch_size, len(prompts)) * each, length, size)
 
-    def _image_step(self, step: CodesStep, prompt: str, draw: Draw, size: Size) -> ImageStep:
-        """A step of drawing pictures of a prompt, with their settings."""
+        def steps() -> Iterator[ImageStep]:
+            for first in range(0, len(prompts), batch_size):
+                batch = slice(first, first + batch_size)
+                yield from self._batch(
+                    prompts[batch], seeds[batch], ids, params, size, window, first
+                )
+
+        return steps()
+
+    def _batch(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        ids: Mapping[str, list[int]],
+        params: ImageParams,
+        size: Size,
+        window: Window,
+        first: int,
+    ) -> Iterator[ImageStep]:
+        """Draw a batch; each of its different prompts is read once."""
+        rows, columns = self.config.grid(size)
+        different = list(dict.fromkeys(prompts))
+        draw = Draw(seeds, params, [different.index(prompt) for prompt in prompts])
+        read = [ids[prompt] for prompt in different]
+        with limits():
+            for step in self.engine.draw(read, draw, size, rows * columns, window):
+                if step.position < step.total:
+                    yield self._image_step(step, prompts, draw, size, first)
+        self._free()
+        yield self._image_step(step, prompts, draw, size, first)
+
+    def _image_step(
+        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size, first: int = 0
+    ) -> ImageStep:
+        """A step of drawing a picture of each prompt, with their settings."""
         settings = [
             ImageSettings(
                 prompt=prompt,
@@ -203,9 +322,9 @@ class Liquid(Answering):
                 version=__version__,
                 **asdict(draw.params),
             )
-            for seed in draw.seeds
+            for prompt, seed in zip(prompts, draw.seeds, strict=True)
         ]
-        return ImageStep(step, self.config.grid(size)[1], settings, self.decode)
+        return ImageStep(step, self.config.grid(size)[1], settings, self.decode, first)
 
     def _check_memory(self, batch_size: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""

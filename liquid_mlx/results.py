@@ -62,12 +62,17 @@ class CodesStep:
 
 @dataclass(frozen=True)
 class ImageStep:
-    """``position`` of ``total`` codes of every picture are drawn."""
+    """``position`` of ``total`` codes of every picture are drawn.
+
+    Of many prompts, which are drawn batch by batch, the pictures are those of the prompts from
+    ``first`` on.
+    """
 
     step: CodesStep
     columns: int
     settings: Sequence[ImageSettings]
     decode: Callable[[np.ndarray], Image.Image]
+    first: int = 0
 
     @property
     def position(self) -> int:

@@ -207,9 +207,9 @@ class Conversation:
         seed = self._sampling["seed"]
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
-        task = Draw(prompt, seed, picture_paths(DEFAULT_NAME, [(prompt, seed)]))
+        task = Draw([prompt], [seed], picture_paths(DEFAULT_NAME, [(prompt, seed)]))
         how = OutputOptions(settings={}, preview=True, overwrite=True)
-        (drawn,) = draw(self._liquid, task, how, self._status, prompt)
+        (drawn,) = draw(self._liquid, task, how, self._status)
         self._status.say(summary(drawn))
         if not (self._status.live and sys.stdout.isatty()):
             print(drawn.path, flush=True)

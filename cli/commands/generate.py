@@ -58,8 +58,12 @@ def generate(
         int | None, typer.Option(metavar="N", min=1, help="N images with random seeds.")
     ] = None,
     count: Annotated[
-        int, typer.Option(metavar="N", min=1, help="A batch: seed, seed + 1, ...")
+        int, typer.Option(metavar="N", min=1, help="N images: seed, seed + 1, ...")
     ] = 1,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Images drawn at once.", show_default="what fits"),
+    ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="One of the model's sizes.")
     ] = None,
@@ -132,13 +136,15 @@ def generate(
             "top_k": top_k,
             "top_p": top_p,
             "window": _window(window),
+            "batch_size": batch_size,
             **_size(size, width, height),
         }.items()
     }
     texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
     seeds = _seeds(seed, auto_seeds, count, stored.get("seed"))
-    tasks = _tasks(texts, seeds, count, output)
-    paths = [path for task in tasks for path in task.paths]
+    wanted = [(text, (one + i) % 2**32) for text in texts for one in seeds for i in range(count)]
+    paths = picture_paths(output, wanted)
+    task = Draw([text for text, _ in wanted], [one for _, one in wanted], paths)
     sidecars = map(sidecar, paths) if metadata else ()
     check_free([*paths, *sidecars, *([contact_sheet] if contact_sheet else [])], overwrite)
     how = OutputOptions(
@@ -162,7 +168,7 @@ def generate(
         )
         if note := liquid.config.note_for(*texts):
             status.say(note)
-        saved, failed = _run(liquid, tasks, how, status, as_json)
+        saved, failed = _run(liquid, task, how, status, as_json)
         if contact_sheet and saved:
             write_contact_sheet(
                 contact_sheet, [(one.path, one.picture.settings.seed) for one in saved]
@@ -175,36 +181,37 @@ def generate(
 
 
 def _run(
-    liquid: Liquid, tasks: Sequence[Draw], how: OutputOptions, status: Status, as_json: bool
+    liquid: Liquid, task: Draw, how: OutputOptions, status: Status, as_json: bool
 ) -> tuple[list[SavedImage], int]:
-    """Draw one task after the other; what was written, and how many tasks failed."""
+    """Draw in batches; what was written, and how many prompts failed.
+
+    A prompt that fails, or a batch too large for memory, stops all: what is left is then drawn
+    prompt by prompt, so that only what is wrong fails.
+    """
     saved: list[SavedImage] = []
     failed = 0
-    for i, task in enumerate(tasks, 1):
-        title = task.prompt if len(tasks) == 1 else f"{i} of {len(tasks)}  {task.prompt}"
-        try:
-            drawn = draw(liquid, task, how, status, title)
-        except LiquidError as error:
-            if len(tasks) == 1:
-                raise
-            status.warn(f"{task.prompt!r}: {error}")
-            failed += 1
-            continue
-        for one in drawn:
+
+    def run(part: Draw) -> None:
+        for one in draw(liquid, part, how, status):
+            saved.append(one)
             status.say(summary(one))
             if as_json:
                 print(json.dumps(one.to_dict(), ensure_ascii=False), flush=True)
             elif not (status.live and sys.stdout.isatty()):  # there the summary says it
                 print(one.path, flush=True)
-        saved += drawn
+
+    try:
+        run(task)
+    except LiquidError:
+        if len(set(task.prompts)) == 1:
+            raise
+        for part in task.by_prompt(len(saved)):
+            try:
+                run(part)
+            except LiquidError as error:
+                status.warn(f"{part.prompts[0]!r}: {error}")
+                failed += 1
     return saved, failed
-
-
-def _tasks(texts: Sequence[str], seeds: Sequence[int], count: int, output: str) -> list[Draw]:
-    """One task per prompt and seed: a batch of ``count`` images each."""
-    wanted = [(text, seed + i) for text in texts for seed in seeds for i in range(count)]
-    paths = picture_paths(output, wanted)
-    return [Draw(*wanted[i], paths=paths[i : i + count]) for i in range(0, len(wanted), count)]
 
 
 def _prompts(texts: Sequence[str], file: Path | None, stored: str | None) -> list[str]:

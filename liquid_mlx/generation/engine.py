@@ -13,6 +13,7 @@ from liquid_mlx.generation.prompt_cache import PromptCache
 from liquid_mlx.generation.text import generate_ids, score_ids
 from liquid_mlx.memory import limits
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.params import TextParams
 from liquid_mlx.prompts import Prompts
 from liquid_mlx.results import CodesStep
@@ -35,18 +36,38 @@ class Engine:
         self._unconditional: dict[Size, Prefix] = {}
 
     def draw(
-        self, ids: list[int], draw: Draw, size: Size, total: int, window: Window
+        self, prompts: Sequence[list[int]], draw: Draw, size: Size, total: int, window: Window
     ) -> Iterator[CodesStep]:
-        """Draw ``total`` codes behind a prompt's ids; see ``draw_codes`` and ``draw_windows``."""
-        yield from self.draw_behind(prefill(self.backbone, ids), draw, size, total, window)
+        """Draw ``total`` codes behind each prompt's ids; see ``draw_codes`` and ``draw_windows``.
+
+        ``draw.prompts`` says which picture is behind which of them. The codes that are given
+        before the first that is drawn are read with the prompts.
+        """
+        given: list[int] = []
+        if draw.given is not None:
+            start = draw.places(total)[0]
+            given = (draw.given[:start] + self.config.image_offset).tolist()
+        prefixes = [prefill(self.backbone, ids + given) for ids in prompts]
+        return self.draw_behind(prefixes, draw, size, total, window, given)
 
     def draw_behind(
-        self, prefix: Prefix, draw: Draw, size: Size, total: int, window: Window
+        self,
+        prompts: Sequence[Prefix],
+        draw: Draw,
+        size: Size,
+        total: int,
+        window: Window,
+        given: Sequence[int] = (),
     ) -> Iterator[CodesStep]:
-        """The same behind what has been prefilled, which stays as it is."""
-        prefixes = [prefix]
+        """The same behind what has been prefilled, with ``given`` ids at its end already."""
+        prefixes = [*prompts]
         if draw.params.guidance > 1:
-            prefixes.append(self._unconditional_prefix(size))
+            prefix = self._unconditional_prefix(size)
+            if given:
+                length = prefix.cache.offset + len(given)
+                copy = KVCache.joined([prefix.cache], 1, length)
+                prefix = prefill(self.backbone, given, copy)
+            prefixes.append(prefix)
 
         def start(width: int) -> Iterator[CodesStep]:
             offset = self.config.image_offset

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
+import numpy as np
 
 from liquid_mlx import kernels
 from liquid_mlx.generation.prefill import Prefix
@@ -25,6 +26,20 @@ class Draw:
 
     seeds: Sequence[int]
     params: ImageParams
+    prompts: Sequence[int] = ()  # which prefix each picture is behind; () is all behind the first
+    given: np.ndarray | None = None  # int [total]: codes that are kept in all, -1 is drawn
+
+    def places(self, total: int) -> list[int]:
+        """The positions that are drawn, in ascending order."""
+        if self.given is None:
+            return list(range(total))
+        return [int(place) for place in np.flatnonzero(self.given < 0)]
+
+    def tokens(self, total: int) -> list[mx.array]:
+        """Codes uint32 [count] of every position; those of ``places`` are still to come."""
+        if self.given is None:
+            return [mx.zeros(len(self.seeds), mx.uint32)] * total
+        return [mx.full(len(self.seeds), max(int(c), 0), mx.uint32) for c in self.given]
 
 
 def draw_codes(
@@ -43,35 +58,45 @@ def draw_codes(
     Args:
         head: hidden states -> float32 logits over the codes.
         image_offset: id of code 0.
-        prefixes: the prefilled prompt, and with guidance the unconditional one.
+        prefixes: the prefilled prompts, and with guidance the unconditional one; behind each
+            of them the codes that are given before the first that is drawn.
     """
-    cache, hidden = begin(prefixes, draw, total)
+    places = draw.places(total)
+    cache, hidden = begin(prefixes, draw, total - places[0])
+    groups = cache.rows // len(draw.seeds)
     noise = Noise(draw, total)
-    tokens: list[mx.array] = []
-    for position in range(total):
+    tokens = draw.tokens(total)
+    for i, place in enumerate(places):
         logits = head(hidden[:, -1])  # [rows, n]
-        rows = noise.rows(position, position + 1, logits.shape[-1])
-        tokens.append(sample_codes(logits, rows, draw))
-        if position + 1 < total:
-            ids = mx.tile(tokens[-1] + image_offset, len(prefixes))[:, None]  # [rows, 1]
-            hidden = backbone(ids, cache)  # [rows, 1, hidden]
-        mx.async_eval(tokens[-1], hidden)
-        if position:
-            mx.eval(tokens[-2])
-            yield CodesStep(position, total, tokens)
-    mx.eval(tokens[-1])
+        tokens[place] = sample_codes(logits, noise.rows(place, place + 1, logits.shape[-1]), draw)
+        if i + 1 < len(places):
+            known = tokens[place] + image_offset
+            ids = mx.tile(known, groups)[:, None]  # [rows, 1]
+            if places[i + 1] > place + 1:  # codes that are given are read together
+                run = mx.stack(tokens[place : places[i + 1]], axis=1) + image_offset
+                ids = mx.tile(run, (groups, 1))
+            hidden = backbone(ids, cache)  # [rows, 1 or more, hidden]
+        mx.async_eval(tokens[place], hidden)
+        if i:
+            mx.eval(tokens[places[i - 1]])
+            yield CodesStep(place, total, tokens)
+    mx.eval(tokens[places[-1]])
     yield CodesStep(total, total, tokens)
 
 
 def begin(prefixes: Sequence[Prefix], draw: Draw, total: int) -> tuple[KVCache, mx.array]:
     """What generation starts from: cache and hidden states [rows, 1, hidden].
 
-    Rows are all images behind the first prefix, then all behind the second.
+    Rows are all images behind their prompts, then all behind the unconditional one.
     """
     count = len(draw.seeds)
-    length = max(prefix.cache.offset for prefix in prefixes)
-    cache = KVCache.joined([p.cache for p in prefixes], count, length + total - 1)
-    return cache, mx.concatenate([mx.repeat(p.hidden, count, axis=0) for p in prefixes])
+    prompts = draw.prompts or [0] * count
+    rows = [prefixes[prompt] for prompt in prompts]
+    if len(prefixes) > max(prompts) + 1:
+        rows += [prefixes[-1]] * count
+    length = max(prefix.cache.offset for prefix in rows)
+    cache = KVCache.joined([row.cache for row in rows], 1, length + total - 1)
+    return cache, mx.concatenate([row.hidden for row in rows])
 
 
 class Noise:

@@ -75,7 +75,7 @@ def stream_interleaved(
             pictures += 1
             draw = Draw([(seed + pictures) % SEEDS], image_params)
             with limits():
-                for step in engine.draw_behind(prefix, draw, size, rows * columns, 1):
+                for step in engine.draw_behind([prefix], draw, size, rows * columns, 1):
                     yield image_step(step, draw)
             drawn = engine.prompts.drawn(step.codes)
             written += drawn

@@ -50,6 +50,7 @@ def draw_windows(
         yield from draw_codes(backbone, head, image_offset, prefixes, draw, total)
         return
     cache, hidden = begin(prefixes, draw, total)
+    groups = cache.rows // len(draw.seeds)
     noise = Noise(draw, total)
     filled = cache.offset
     tokens: list[mx.array] = []
@@ -72,7 +73,7 @@ def draw_windows(
             drafts = mx.concatenate([drafts, guesses], axis=1)
         ids = mx.concatenate([tokens[-1][:, None], drafts], axis=1) + image_offset  # [count, width]
         cache.offset = filled + len(tokens) - 1
-        hidden = backbone(mx.tile(ids, (len(prefixes), 1)), cache)
+        hidden = backbone(mx.tile(ids, (groups, 1)), cache)
 
 
 def check_window(window: Window) -> None:

@@ -66,9 +66,10 @@ class KVCache:
             for half in (0, 1):
                 for prefix in prefixes:
                     seen = prefix.layers[layer][half : half + 1, :, : prefix.offset]
-                    room = [(0, 0), (0, 0), (0, capacity - prefix.offset), (0, 0)]
-                    parts.append(mx.repeat(mx.pad(seen, room), copies, axis=0))
-            return mx.concatenate(parts)
+                    gap = [(0, 0), (0, 0), (0, length - prefix.offset), (0, 0)]
+                    parts.append(mx.repeat(mx.pad(seen, gap), copies, axis=0))
+            room = [(0, 0), (0, 0), (0, capacity - length), (0, 0)]
+            return mx.pad(mx.concatenate(parts), room)  # once: no second copy of all the room
 
         joined = cls([join(layer) for layer in range(len(prefixes[0].layers))], length)
         joined.pad([length - prefix.offset for prefix in prefixes for _ in range(copies)])

@@ -161,15 +161,15 @@ def interrupt_at(position: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Press Ctrl-C at this step."""
     from liquid_mlx.model import Liquid
 
-    whole = Liquid.stream_image
+    whole = Liquid.stream_images
 
-    def stream(self: Liquid, prompt: str, **settings: Any) -> Any:
-        for step in whole(self, prompt, **settings):
+    def stream(self: Liquid, prompts: list[str], **settings: Any) -> Any:
+        for step in whole(self, prompts, **settings):
             yield step
             if step.position == position:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(Liquid, "stream_image", stream)
+    monkeypatch.setattr(Liquid, "stream_images", stream)
 
 
 def test_interrupted_it_keeps_the_rows_that_are_done_if_asked(
@@ -228,3 +228,26 @@ def test_a_models_note_is_told_once_when_no_word_is_known(
     assert done.stderr.count("I only know shapes.") == 1
     done = run("chat", "--model", folder, "-m", "2", input="hello\nwho?\n")
     assert done.stderr.count("I only know shapes.") == 1
+
+
+def test_different_prompts_are_drawn_together_as_alone(run: Run, model: str) -> None:
+    texts = [RED, "a small blue square", RED]
+    done = run(
+        *("generate", *texts, "--dtype", "float32", "--seed", "3", "--batch-size", "2"),
+        *("-o", "{index}.png", "--json"),
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["path"], line["prompt"], line["seed"]) for line in lines] == [
+        (f"{i}.png", text, 3) for i, text in enumerate(texts, 1)
+    ]
+    liquid = load(model, dtype="float32")
+    for i, text in enumerate(texts, 1):
+        expected = liquid.generate_image(text, seed=3)[0]
+        assert np.array_equal(pixels(f"{i}.png"), np.asarray(expected.image))
+
+
+def test_a_prompt_that_fails_leaves_the_others_of_its_batch(run: Run) -> None:
+    done = run("generate", RED, "word " * 9000, "a blue square", "--seed", "3", "-o", "{index}.png")
+    assert done.exit_code == 3
+    assert done.stdout == "1.png\n3.png\n"
+    assert "too long" in done.stderr
