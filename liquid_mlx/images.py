@@ -7,10 +7,12 @@ Pillow raise becomes an `ImageError`.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +34,7 @@ MAX_PIXELS = 1 << 27  # decoded, half a gigabyte
 MAX_SIDE = 1 << 15
 PADDING = (122, 116, 104)
 STRIP = 1 << 24  # pixels of padded image that exist at a time
-SETTINGS_KEY = "liquid"
+SETTINGS_KEY, CODES_KEY = "liquid", "liquid-codes"
 
 
 def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
@@ -113,7 +115,10 @@ def whiten(image: Image.Image) -> Image.Image:
 
 
 def save_png(
-    image: Image.Image, path: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
+    image: Image.Image,
+    path: str | os.PathLike[str],
+    settings: Mapping[str, Any] | None = None,
+    codes: np.ndarray | None = None,
 ) -> None:
     """Write a PNG, whole or not at all.
 
@@ -121,6 +126,7 @@ def save_png(
         image: any mode that PNG knows.
         path: replaced if it exists.
         settings: kept inside for `read_settings`, as JSON, and as `parameters` for people.
+        codes: int [rows, columns] below 65536, kept inside beside the settings, without loss.
 
     Raises:
         ImageError: the folder is missing or cannot be written, or the name promises another format.
@@ -130,7 +136,7 @@ def save_png(
         raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
     try:
         with atomic_file(path) as tmp:
-            image.save(tmp, "PNG", pnginfo=_text_chunks(settings) if settings else None)
+            image.save(tmp, "PNG", pnginfo=_text_chunks(settings, codes) if settings else None)
     except OSError as error:
         raise ImageError(f"{path} cannot be written ({error.strerror or error}).") from None
 
@@ -150,6 +156,24 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise ImageError(f"{path} carries no settings of liquid-mlx.")
     return settings
+
+
+def read_codes(source: ImageSource, shape: tuple[int, int]) -> np.ndarray | None:
+    """The codes of this shape inside a PNG that `save_png` wrote; None if there are none."""
+    if isinstance(source, Image.Image):
+        text = source.info.get(CODES_KEY, "")
+    else:
+        with _open(source, "The picture" if isinstance(source, bytes) else str(source)) as image:
+            text = image.info.get(CODES_KEY, "")
+    size = 2 * shape[0] * shape[1]
+    try:
+        found = json.loads(text)
+        packed = base64.b64decode(found["codes"], validate=True)
+        data = zlib.decompressobj().decompress(packed, size + 1)  # never more than was asked for
+        fits = tuple(found["shape"]) == shape and len(data) == size
+    except (TypeError, ValueError, KeyError, RecursionError, zlib.error):
+        return None
+    return np.frombuffer(data, "<u2").astype(np.int32).reshape(shape) if fits else None
 
 
 @contextmanager
@@ -246,11 +270,14 @@ def _crop(image: Image.Image, resolution: int) -> Image.Image:
     return image.crop((left, top, left + resolution, top + resolution))
 
 
-def _text_chunks(settings: Mapping[str, Any]) -> PngInfo:
+def _text_chunks(settings: Mapping[str, Any], codes: np.ndarray | None) -> PngInfo:
     """International text (UTF-8), which exiftool and image browsers show."""
     rest = ", ".join(f"{key}: {value}" for key, value in settings.items() if key != "prompt")
     people = f"{settings.get('prompt', '')}\n{rest}".replace("\0", " ")
     info = PngInfo()
     info.add_itxt("parameters", people.encode("utf-8", "replace").decode("utf-8"))
     info.add_itxt(SETTINGS_KEY, json.dumps(dict(settings)))
+    if codes is not None:
+        packed = base64.b64encode(zlib.compress(codes.astype("<u2").tobytes())).decode()
+        info.add_itxt(CODES_KEY, json.dumps({"shape": list(codes.shape), "codes": packed}))
     return info

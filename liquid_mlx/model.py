@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -14,8 +14,9 @@ from PIL import Image
 from liquid_mlx import images, memory
 from liquid_mlx._version import __version__
 from liquid_mlx.config import LiquidConfig, Size
-from liquid_mlx.errors import ImageError, PromptError
+from liquid_mlx.errors import ImageError, PromptError, UsageError
 from liquid_mlx.generation.answer import Answering, check_length
+from liquid_mlx.generation.editing import fit_to, given_codes
 from liquid_mlx.generation.engine import Engine
 from liquid_mlx.generation.image import Draw
 from liquid_mlx.generation.jacobi import Window, check_window
@@ -32,6 +33,7 @@ from liquid_mlx.results import CodesStep, GeneratedImage, ImageSettings, ImageSt
 from liquid_mlx.weights import load_backbone, load_vqgan
 
 MOST_IMAGES = 64  # drawn at once unless asked for
+SAME_PIXEL = 2  # of 255: other machines decode the same codes almost alike
 
 
 def load(
@@ -114,6 +116,9 @@ class Liquid(Answering):
         top_p: float | None = None,
         width: int | None = None,
         height: int | None = None,
+        keep: ImageSource | np.ndarray | None = None,
+        rows: int | None = None,
+        mask: np.ndarray | ImageSource | None = None,
         window: Window = 1,
     ) -> list[GeneratedImage]:
         """Generate images from a prompt; see ``stream_image``."""
@@ -127,6 +132,9 @@ class Liquid(Answering):
             top_p=top_p,
             width=width,
             height=height,
+            keep=keep,
+            rows=rows,
+            mask=mask,
             window=window,
         ):
             last = step
@@ -144,6 +152,9 @@ class Liquid(Answering):
         top_p: float | None = None,
         width: int | None = None,
         height: int | None = None,
+        keep: ImageSource | np.ndarray | None = None,
+        rows: int | None = None,
+        mask: np.ndarray | ImageSource | None = None,
         window: Window = 1,
     ) -> Iterator[ImageStep]:
         """Generate images from a prompt, yielding a step per token; the last has the images.
@@ -157,6 +168,12 @@ class Liquid(Answering):
             top_k: sample among the k likeliest tokens (0: all).
             top_p: nucleus sampling among the likeliest tokens of this share of probability.
             width, height: pixels; one of the model's sizes. None: the first that fits.
+            keep: a picture, or its codes int [rows, columns], of which a part stays exactly; the
+                rest is drawn under the prompt, row by row. A PNG of ours brings its own codes.
+            rows: how many of its rows of codes stay, from the top.
+            mask: instead of rows: what is drawn anew, as bool [rows, columns] of codes or as a
+                picture, white or transparent there. Nothing looks ahead: what is drawn knows the
+                codes that stay before it, and not those behind.
             window: tokens tried per step, 1 to 8, with the same image (see
                 ``generation/jacobi.py``); "auto" times them once on this machine.
 
@@ -166,7 +183,8 @@ class Liquid(Answering):
         """
         params = self._image_params(guidance, temperature, top_k, top_p)
         prompts, seeds = [prompt] * count, seeds_for(seed, count)
-        return self._stream_images(prompts, seeds, params, (width, height), window, count)
+        given = self._given(keep, rows, mask, window, self.config.size(width, height))
+        return self._stream_images(prompts, seeds, params, (width, height), window, count, given)
 
     def generate_images(
         self,
@@ -259,6 +277,7 @@ class Liquid(Answering):
         wanted: tuple[int | None, int | None],
         window: Window,
         batch_size: int | None,
+        given: np.ndarray | None = None,
     ) -> Iterator[ImageStep]:
         """Check everything, then draw batch after batch."""
         check_window(window)
@@ -278,34 +297,66 @@ class Liquid(Answering):
 
         def steps() -> Iterator[ImageStep]:
             for first in range(0, len(prompts), batch_size):
-                batch = slice(first, first + batch_size)
-                yield from self._batch(
-                    prompts[batch], seeds[batch], ids, params, size, window, first
+                batch = prompts[first : first + batch_size]
+                different = list(dict.fromkeys(batch))  # each is read once
+                draw = Draw(
+                    seeds[first : first + batch_size],
+                    params,
+                    [different.index(prompt) for prompt in batch],
+                    given,
                 )
+                read = [ids[prompt] for prompt in different]
+                with limits():
+                    for step in self.engine.draw(read, draw, size, rows * columns, window):
+                        if step.position < step.total:
+                            yield self._image_step(step, batch, draw, size, first)
+                self._free()
+                yield self._image_step(step, batch, draw, size, first)
 
         return steps()
 
-    def _batch(
+    def _given(
         self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        ids: Mapping[str, list[int]],
-        params: ImageParams,
-        size: Size,
+        keep: ImageSource | np.ndarray | None,
+        rows: int | None,
+        mask: np.ndarray | ImageSource | None,
         window: Window,
-        first: int,
-    ) -> Iterator[ImageStep]:
-        """Draw a batch; each of its different prompts is read once."""
-        rows, columns = self.config.grid(size)
-        different = list(dict.fromkeys(prompts))
-        draw = Draw(seeds, params, [different.index(prompt) for prompt in prompts])
-        read = [ids[prompt] for prompt in different]
-        with limits():
-            for step in self.engine.draw(read, draw, size, rows * columns, window):
-                if step.position < step.total:
-                    yield self._image_step(step, prompts, draw, size, first)
-        self._free()
-        yield self._image_step(step, prompts, draw, size, first)
+        size: Size,
+    ) -> np.ndarray | None:
+        """The codes that an edit keeps, or None if nothing is edited."""
+        if keep is None:
+            if rows is not None or mask is not None:
+                raise UsageError("rows and mask need a picture to keep.")
+            return None
+        if window != 1:
+            raise UsageError("window and keep cannot be combined.")
+        return given_codes(self.codes(keep, size), rows, mask)
+
+    def codes(self, picture: ImageSource | np.ndarray, size: Size | None = None) -> np.ndarray:
+        """Codes int32 [rows, columns] for a picture of one of the model's sizes (None: its first).
+
+        Codes are checked and returned. A PNG that this model drew has its own inside, which count
+        if they are what its pixels show. Any other picture is fitted to the size and encoded.
+
+        Raises:
+            ImageError: it is not a picture, or codes of another shape or range.
+        """
+        size = size or self.config.sizes[0]
+        shape = self.config.grid(size)
+        if isinstance(picture, np.ndarray):
+            if picture.shape != shape:
+                raise ImageError(f"Codes of {size} are {list(shape)}, not {list(picture.shape)}.")
+            images.check_codes(picture, self.config.vqgan.n_embed)
+            return picture.astype(np.int32)
+        own = images.read_codes(picture, shape)
+        image = images.load_image(picture)
+        pixels = fit_to(image, size.width, size.height)
+        if own is not None and own.max() < self.config.vqgan.n_embed:
+            shown = np.asarray(self.decode(own)).astype(int)
+            if np.abs(shown - pixels).max() <= SAME_PIXEL:
+                return own
+        codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
+        return np.array(codes, dtype=np.int32)
 
     def _image_step(
         self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size, first: int = 0

@@ -41,8 +41,8 @@ class GeneratedImage:
     settings: ImageSettings
 
     def save(self, path: str | Path, metadata: bool = True) -> None:
-        """Write a PNG, whole or not at all, with the settings inside unless ``metadata=False``."""
-        save_png(self.image, path, self.settings.to_dict() if metadata else None)
+        """Write a PNG, whole or not at all, with settings and codes unless ``metadata=False``."""
+        save_png(self.image, path, self.settings.to_dict() if metadata else None, self.codes)
 
 
 @dataclass(frozen=True)
