@@ -60,13 +60,13 @@ def _places(count: int, width: int, rng: random.Random) -> list[tuple[float, flo
     largest = (72, 64, 52, 44, 40)[count]
     alike = rng.uniform(20, largest) if rng.random() < 0.3 else 0.0
     for _ in range(200):
+        if len(found) == count:
+            break
         side = alike or rng.uniform(18, largest)
         x, y = (rng.uniform(side / 2, edge - side / 2) for edge in (width, SIDE))
         apart = all(max(abs(x - a), abs(y - b)) > 0.52 * (side + s) + 2 for a, b, s in found)
         if apart:
             found.append((x, y, side))
-        if len(found) == count:
-            break
     return found
 
 

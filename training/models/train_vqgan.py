@@ -3,16 +3,19 @@
 import math
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from training import cells
+from training import cells, shown
 from training.models import local_encoder
 from training.models.vqgan import VQGANConfig, VQModel
-from training.world import CELL
+from training.scenes import random_scene
+from training.world import CELL, ROWS, Scene, Thing, render
 
 ENCODER_STEPS = 6500
 
@@ -60,3 +63,125 @@ def new_model(folder: Path, seed: int) -> VQModel:
     with torch.no_grad():
         model.quantize.embedding.weight.copy_(book)
     return model
+
+
+STEPS = 2600
+WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; before, on parts
+RATE, WARM_UP = 2e-3, 50
+SAVE_EVERY, REPORT_EVERY = 100, 50
+THING_WEIGHT = 2.0
+WORST = 0.02  # the share of pixels with the largest errors counts again: specks are few pixels
+
+
+def part_scene(rng: random.Random, side: int) -> Scene:
+    """One thing, sometimes two, on a picture of `side` x `side` cells."""
+    whole = random_scene(rng, count=1)
+    things: list[Thing] = []
+    for _ in range(2 if side > 5 else 1):
+        thing = random_scene(rng, count=1).things[0]
+        limit = side - thing.span
+        thing = thing.at(rng.randint(0, limit), rng.randint(0, limit))
+        apart = all(
+            max(abs(thing.x - t.x), abs(thing.y - t.y)) >= (thing.span + t.span) / 2 for t in things
+        )
+        if apart and thing.colour != whole.background:
+            things.append(thing)
+    return Scene(tuple(things), whole.background, whole.style, side)
+
+
+def part(rng: random.Random, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture of `side` x `side` cells, uint8, and its codes. Stripes start anywhere."""
+    scene = part_scene(rng, side)
+    first = rng.randint(0, ROWS - side) if not scene.things else 0
+    rows = slice(first, first + side)
+    pixels = slice(first * CELL, (first + side) * CELL)
+    return render(scene)[pixels], cells.scene_codes(scene)[rows]
+
+
+def whole(rng: random.Random, *, wide: bool) -> tuple[np.ndarray, np.ndarray]:
+    scene = random_scene(rng, count=rng.choices(range(5), (8, 38, 28, 16, 10))[0], wide=wide)
+    return render(scene), cells.scene_codes(scene)
+
+
+def batch_of(
+    rng: random.Random, step: int, steps: int, encode: Callable[[list[np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures uint8 [B, H, W, 3] and codes [B, rows, columns]. Some are of shapes anywhere."""
+    dice = rng.random()
+    late = step >= steps * (1 - WHOLE_SHARE)
+    if dice < 0.12:
+        pictures = [shown.free_picture(rng)[0] for _ in range(4)]
+        return np.stack(pictures), encode(pictures).reshape(-1, ROWS, ROWS)
+    if late:
+        wide = dice > 0.88
+        made = [whole(rng, wide=wide) for _ in range(3 if wide else 4)]
+    else:
+        side, number = ((4, 16), (4, 16), (5, 10), (6, 7))[rng.randrange(4)]
+        made = [part(rng, side) for _ in range(number)]
+    return np.stack([p for p, _ in made]), np.stack([c for _, c in made])
+
+
+def loss_of(decoded: Tensor, true: Tensor) -> Tensor:
+    """Of pictures [B, 3, H, W] in [-1, 1]: absolute and squared errors, the worst twice."""
+    error = (decoded - true).abs()
+    each = (error + 6 * error.square()).mean(1).flatten(1)
+    return each.mean() + 0.05 * each.topk(int(WORST * each.shape[1]), dim=1).values.mean()
+
+
+def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
+    """Train all behind the codebook into `folder`/vqgan.pt; go on from it if it is there."""
+    model, saved = new_model(folder, seed), folder / "vqgan.pt"
+    encode_pictures = partial(encode, *load_network(folder))
+    model.requires_grad_(False)
+    model.post_quant_conv.requires_grad_(True)
+    model.decoder.requires_grad_(True)
+    parameters = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
+    optimizer = torch.optim.AdamW(parameters, RATE, betas=(0.9, 0.98), weight_decay=1e-3)
+    done = 0
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        done = state["step"]
+    model.decoder.to(memory_format=torch.channels_last)
+    rng = random.Random(seed + done)
+    started, lost = time.time(), 0.0
+    for step in range(done, steps):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer.param_groups[0]["lr"] = RATE * min((step + 1) / WARM_UP, cosine)
+        pictures, codes = batch_of(rng, step, steps, encode_pictures)
+        true = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            decoded = model.decode(torch.from_numpy(codes)).float()
+        loss = loss_of(decoded, true)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        lost += (decoded.detach() - true).square().mean().item()
+        if (step + 1) % REPORT_EVERY == 0:
+            decibels = 10 * math.log10(4 / (lost / REPORT_EVERY))
+            left = (time.time() - started) / (step + 1 - done) * (steps - step - 1) / 60
+            print(f"decoder {step + 1}/{steps} {decibels:.2f} dB, {left:.0f} min left", flush=True)
+            lost = 0.0
+        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
+            state = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, saved.with_suffix(".part"))
+            saved.with_suffix(".part").replace(saved)
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if not (options.folder / "encoder.pt").exists():
+        make_encoder(options.folder)
+    train_decoder(options.folder, steps=options.steps)
