@@ -187,9 +187,8 @@ class Gemma(nn.Module):
         angles = positions[:, None, :, None].float() * self.frequencies
         angles = torch.cat((angles, angles), dim=-1)
         x = self.model.embed_tokens(ids)
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
-        x = x.to(dtype) * self.scale
-        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        x = x * self.scale
+        cos, sin = angles.cos(), angles.sin()
         for layer in self.model.layers:
             x = layer(x, cos, sin, mask)
         return self.model.norm(x)

@@ -13,14 +13,14 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Newton-Schulz iteration towards the nearest orthogonal matrices, [n, rows, columns]."""
     a, b, c = _COEFFICIENTS
-    x = matrices.bfloat16()
+    x = matrices
     tall = x.shape[1] > x.shape[2]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).float()
+    return x.mT if tall else x
 
 
 class Muon(torch.optim.Optimizer):

@@ -151,8 +151,7 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
         optimizer.param_groups[0]["lr"] = RATE * min((step + 1) / WARM_UP, cosine)
         pictures, codes = batch_of(rng, step, steps, encode_pictures)
         true = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            decoded = model.decode(torch.from_numpy(codes)).float()
+        decoded = model.decode(torch.from_numpy(codes))
         loss = loss_of(decoded, true)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
