@@ -13,6 +13,7 @@ from torch import Tensor
 
 from training import cells, shown
 from training.models import local_encoder
+from training.models.muon import Muon
 from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
 from training.world import CELL, ROWS, Scene, Thing, render
@@ -65,11 +66,10 @@ def new_model(folder: Path, seed: int) -> VQModel:
     return model
 
 
-STEPS = 2600
+STEPS = 1100
 WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; before, on parts
-RATE, WARM_UP = 2e-3, 50
-SAVE_EVERY, REPORT_EVERY = 100, 50
-THING_WEIGHT = 2.0
+MUON_RATE, ADAM_RATE, WARM_UP = 0.02, 2e-3, 40
+SAVE_EVERY, REPORT_EVERY = 50, 25
 WORST = 0.02  # the share of pixels with the largest errors counts again: specks are few pixels
 
 
@@ -116,7 +116,7 @@ def batch_of(
         wide = dice > 0.88
         made = [whole(rng, wide=wide) for _ in range(3 if wide else 4)]
     else:
-        side, number = ((4, 16), (4, 16), (5, 10), (6, 7))[rng.randrange(4)]
+        side, number = ((4, 12), (4, 12), (5, 8), (6, 5))[rng.randrange(4)]
         made = [part(rng, side) for _ in range(number)]
     return np.stack([p for p, _ in made]), np.stack([c for _, c in made])
 
@@ -136,27 +136,32 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
     model.post_quant_conv.requires_grad_(True)
     model.decoder.requires_grad_(True)
     parameters = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
-    optimizer = torch.optim.AdamW(parameters, RATE, betas=(0.9, 0.98), weight_decay=1e-3)
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon([p for p in parameters if p.dim() == 4], MUON_RATE, decay=0.01),
+        torch.optim.Adam([p for p in parameters if p.dim() == 1], ADAM_RATE, betas=(0.9, 0.98)),
+    ]
     done = 0
     if saved.exists():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, loaded in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(loaded)
         done = state["step"]
-    model.decoder.to(memory_format=torch.channels_last)
     rng = random.Random(seed + done)
     started, lost = time.time(), 0.0
     for step in range(done, steps):
         cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimizer.param_groups[0]["lr"] = RATE * min((step + 1) / WARM_UP, cosine)
+        for optimizer, top in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+            optimizer.param_groups[0]["lr"] = top * min((step + 1) / WARM_UP, cosine)
+            optimizer.zero_grad(set_to_none=True)
         pictures, codes = batch_of(rng, step, steps, encode_pictures)
         true = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
         decoded = model.decode(torch.from_numpy(codes))
         loss = loss_of(decoded, true)
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         lost += (decoded.detach() - true).square().mean().item()
         if (step + 1) % REPORT_EVERY == 0:
             decibels = 10 * math.log10(4 / (lost / REPORT_EVERY))
@@ -166,7 +171,7 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             state = {
                 "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
                 "step": step + 1,
             }
             torch.save(state, saved.with_suffix(".part"))
