@@ -26,7 +26,7 @@ from training.models.muon import Muon
 from training.scenes import random_scene
 
 STEPS = 1200
-WARM_UP, DECAY_SHARE = 60, 0.5
+WARM_UP, DECAY_SHARE = 60, 0.3
 MUON_RATE, ADAM_RATE = 0.012, 3e-3
 TOKENS = 2912  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 200
