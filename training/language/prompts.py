@@ -76,7 +76,7 @@ _STACKED = (
     "{b} at the bottom and {a} at the top", "{a} on top, {b} below it", "top {a}, bottom {b}",
     "{a} and {b} below it", "{a} and under it {b}", "{a} with {b} below it", "{a} with {b} under it",
     "{b} with {a} above it", "{b} with {a} on top", "{a} hovering over {b}", "{a} higher than {b}",
-    "{a} stacked on {b}", "{b} and above it {a}", "{a} and {b} on top of each other",
+    "{a} stacked on {b}", "{a} on {b}", "{b} and above it {a}", "{a} and {b} on top of each other",
     "{a} standing on {b}", "at the top {a}, at the bottom {b}", "{a} sitting on {b}",
 )  # fmt: skip
 _ROW = (
@@ -330,7 +330,7 @@ def _alike(background: str, rng: random.Random) -> Wanted:
 def _groups(background: str, rng: random.Random) -> Wanted:
     """Several of one kind and one, or two, of another."""
     first, second = _several(2, background, rng)
-    first.says_colour = second.says_colour = True
+    first.says_colour = second.says_colour = rng.random() < 0.85
     first.says_shape = second.says_shape = True
     if rng.random() < 0.3:
         things = [first.thing] * 2 + [second.thing] * 2
@@ -341,6 +341,8 @@ def _groups(background: str, rng: random.Random) -> Wanted:
         (f"{two} and {one}", (0, 0, 1), "row"), (f"{two}, {one}", (0, 0, 1), "row"),
         (f"{one} and {two}", (1, 0, 0), "row"), (f"{one} between {two}", (0, 1, 0), "row"),
         (f"{one} in the middle of {two}", (0, 1, 0), "row"), (f"{two} with {one} between them", (0, 1, 0), "row"),
+        (f"{one} next to {two}", (1, 0, 0), "row"), (f"{two} next to {one}", (0, 0, 1), "row"),
+        (f"{one} to the left of {two}", (1, 0, 0), "row"), (f"{one} right of {two}", (0, 0, 1), "row"),
         (f"{two} above {one}", (0, 0, 1), "pair_above"), (f"{one} below {two}", (0, 0, 1), "pair_above"),
         (f"{one} above {two}", (1, 0, 0), "pair_below"), (f"{two} under {one}", (1, 0, 0), "pair_below"),
     )  # fmt: skip
@@ -352,8 +354,26 @@ def _three(background: str, rng: random.Random) -> Wanted:
     if rng.random() < 0.4:
         return _groups(background, rng)
     named = _several(3, background, rng)
+    if rng.random() < 0.15:
+        return _shared_by_three(named, rng)
     arrangement = rng.choices(("row", "column", "pair_above", "pair_below"), (60, 14, 13, 13))[0]
     return Wanted([n.thing for n in named], arrangement, _relate(named, arrangement, rng))
+
+
+def _shared_by_three(named: list[Named], rng: random.Random) -> Wanted:
+    """Three things that share a colour or a shape, said once."""
+    first = named[0].thing
+    if rng.random() < 0.5:
+        things = [replace(n.thing, colour=first.colour, size="small") for n in named]
+        listing = listed([article(t.shape) for t in things])
+        forms = (f"{listing}, all {first.colour}", f"{listing} in {first.colour}", f"{listing}, all of them {first.colour}",
+                 f"{first.colour}: {listing}", f"{first.colour} {listed([t.shape for t in things])}")  # fmt: skip
+    else:
+        things = [replace(n.thing, shape=first.shape, size="small") for n in named]
+        many, hues = plural(first.shape), [t.colour for t in things]
+        forms = (f"{listed([article(h) for h in hues])} {first.shape}", f"{listed(hues)} {many}", f"three {many}: {listed(hues)}",
+                 f"three {many} in {listed(hues)}", f"three {many}, {listed([f'one {h}' for h in hues])}")  # fmt: skip
+    return Wanted(things, "row", rng.choice(forms))
 
 
 def _four(background: str, rng: random.Random) -> Wanted:

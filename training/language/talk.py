@@ -180,6 +180,7 @@ def _recolour(scene: Scene, rng: random.Random) -> Edit | None:
     ]  # fmt: skip
     if name in ("it", "this", "that"):
         forms += [f"now in {said}", f"in {said} please", f"{said} please", f"now {said}", f"the same in {said}",
+                  f"{article(said)} one", f"now {article(said)} one", f"draw {article(said)} one", f"{article(said)} one please",
                   f"{said} instead", f"change the colour to {said}", f"what about {said}?", f"and in {said}?",
                   f"try {said}", f"i prefer {said}", f"rather {said}", f"no, {said}", f"change it to {said}"]  # fmt: skip
     if len(scene.things) > 1 and rng.random() < 0.2:
@@ -193,17 +194,21 @@ def _recolour(scene: Scene, rng: random.Random) -> Edit | None:
 
 def _resize(scene: Scene, rng: random.Random) -> Edit | None:
     which = _which(scene, rng)
-    if which is None or scene.arrangement in ("row", "column"):
+    if which is None:
         return None
     number, name = which
     large = scene.things[number].size == "small"
+    fixed = scene.arrangement in ("row", "column")  # three fit only if they are small
+    if rng.random() < 0.2 and not fixed:
+        large, fixed = not large, True  # it cannot be larger than large
     word = rng.choice(("bigger", "larger", "big", "large") if large else ("smaller", "smaller", "small", "tiny"))
     forms = [f"make {name} {word}", f"now make {name} {word}", f"{name} should be {word}", f"can you make {name} {word}?",
              f"make {name} {word} please", f"i want {name} {word}", f"change {name} to {word}"]  # fmt: skip
     if name in ("it", "this", "that"):
         forms += [f"{word}", f"{word} please", f"a {word} one", f"now {word}", "too small" if large else "too big",
                   "grow it" if large else "shrink it"]  # fmt: skip
-    return rng.choice(forms), _changed(scene, number, size="large" if large else "small")
+    said = rng.choice(forms)
+    return said, scene if fixed else _changed(scene, number, size="large" if large else "small")
 
 
 def _reshape(scene: Scene, rng: random.Random) -> Edit | None:
