@@ -63,3 +63,16 @@ class Muon(torch.optim.Optimizer):
                 scale = group["lr"] * max(1, update.shape[1] / update.shape[2]) ** 0.5
                 for p, change in zip(alike, update, strict=True):
                     p.mul_(1 - group["lr"] * group["decay"]).add_(change.view_as(p), alpha=-scale)
+
+
+def small_state(optimizer: torch.optim.Optimizer) -> dict:
+    """An optimizer's state with first moments in bfloat16; loading makes them float32 again."""
+    state = optimizer.state_dict()
+    rounded = {
+        number: {
+            name: value.bfloat16() if name in ("velocity", "exp_avg") else value
+            for name, value in entries.items()
+        }
+        for number, entries in state["state"].items()
+    }
+    return {**state, "state": rounded}

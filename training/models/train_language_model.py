@@ -22,7 +22,7 @@ from training.language.prompts import prompt
 from training.language.questions import QUESTIONS, facts_of, question
 from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
-from training.models.muon import Muon
+from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 
 STEPS = 1200
@@ -133,7 +133,7 @@ class Run:
     def save(self, step: int, seconds: float) -> None:
         state = {
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [small_state(optimizer) for optimizer in self.optimizers],
             "step": step,
             "seconds": seconds,
         }

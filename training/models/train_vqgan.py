@@ -13,7 +13,7 @@ from torch import Tensor
 
 from training import cells, shown
 from training.models import local_encoder
-from training.models.muon import Muon
+from training.models.muon import Muon, small_state
 from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
 from training.world import CELL, ROWS, Scene, Thing, render
@@ -171,7 +171,7 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
         if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
             state = {
                 "model": model.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+                "optimizers": [small_state(optimizer) for optimizer in optimizers],
                 "step": step + 1,
             }
             torch.save(state, saved.with_suffix(".part"))
