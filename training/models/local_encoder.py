@@ -29,6 +29,7 @@ CONSTANT = 250.0
 NOISE = 0.03  # on what goes through an activation: the stored weights are rounded
 PICTURE = 64  # cells that share the statistics of a norm
 BATCH = 1024
+MASK_PART = 22  # of that: the form; then three for a tone, and one that tells tones from pieces
 # How people's red, for example, may look.
 VARIANTS = {
     "red": ((255, 0, 0), (200, 30, 30), (220, 20, 60), (235, 60, 50), (178, 34, 34)),
@@ -219,7 +220,7 @@ class Samples:
         chance = F.softmax(-2 * distances(z, shown_book), -1).gather(1, shown[:, None])
         chance *= F.softmax(-2 * distances(hue, colour_book), -1).gather(1, colour[:, None])
         weight = (1.02 - chance.flatten()).double().numpy()
-        self.chances = 0.5 * weight / weight.sum() + 0.5 / len(weight)
+        self.chances = 0.7 * weight / weight.sum() + 0.3 / len(weight)
 
     def _tones(self, number: int) -> np.ndarray:
         """Backgrounds of pictures that people show."""
@@ -275,6 +276,26 @@ def distances(z: Tensor, book: Tensor) -> Tensor:
     return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.T
 
 
+def first_books(pieces: np.ndarray, tones: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Where the vectors of what is shown (tones, pieces) and of colours start.
+
+    A piece starts as the principal components of its mask, tones and colours as what they are:
+    a decoder finds near each other what looks alike.
+    """
+    flat = torch.from_numpy(pieces).flatten(1)
+    flat = flat - flat.mean(0)
+    shapes = flat @ torch.linalg.svd(flat, full_matrices=False)[2][:MASK_PART].T
+    apart = torch.cdist(shapes, shapes).fill_diagonal_(torch.inf).amin(1).median()
+    book = torch.zeros(len(tones) + len(pieces), PIECE_PART)
+    book[len(tones) :, :MASK_PART] = shapes * (1.6 / apart)
+    book[: len(tones), MASK_PART:-1] = 5 * (torch.from_numpy(tones) / 127.5 - 1)
+    book[: len(tones), -1], book[len(tones) :, -1] = 2.5, -2.5
+    hues = torch.zeros(len(COLOURS) + 1, CODE - PIECE_PART)
+    hues[:-1, :3] = 2.5 * (torch.tensor(list(COLOURS.values())) / 127.5 - 1)
+    hues[:-1, 3:] = 0.5 * torch.randn(len(COLOURS), CODE - PIECE_PART - 3)
+    return book, hues
+
+
 def fit(pieces: np.ndarray, *, steps: int, seed: int) -> tuple[CellNetwork, Tensor]:
     """Train an encoder and its codebook on single cells.
 
@@ -290,12 +311,13 @@ def fit(pieces: np.ndarray, *, steps: int, seed: int) -> tuple[CellNetwork, Tens
     samples = Samples(pieces, seed)
     network = CellNetwork(samples.batch(4096)[0])
     tones, colours = len(samples.tones), len(COLOURS)
-    shown_book = nn.Parameter(torch.randn(tones + len(pieces), PIECE_PART))
-    colour_book = nn.Parameter(torch.randn(colours + 1, CODE - PIECE_PART))
-    parameters = [*network.parameters(), shown_book, colour_book]
-    optimizer = torch.optim.Adam(parameters, lr=4e-3)
+    shown_book, colour_book = map(nn.Parameter, first_books(pieces, samples.tones))
+    optimizer = torch.optim.Adam(
+        [{"params": network.parameters()}, {"params": [shown_book, colour_book]}], lr=4e-3
+    )
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, (step + 1) / 100) * (1 - step / steps)
+        pace = min(1, (step + 1) / 100) * (1 - step / steps)
+        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = 4e-3 * pace, 2e-3 * pace
         x, shown, colour = samples.batch(BATCH)
         z, hue = network(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
         far, hue_far = distances(z, shown_book), distances(hue, colour_book)

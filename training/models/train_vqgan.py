@@ -18,7 +18,7 @@ from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
 from training.world import CELL, ROWS, Scene, Thing, render
 
-ENCODER_STEPS = 6500
+ENCODER_STEPS = 5000
 
 
 def encoder_state(folder: Path) -> dict[str, Tensor]:
