@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.cells import grid_pieces, scene_codes, tone_codes
+from training.cells import scene_codes, tone_codes
 from training.world import COLOURS, ROWS, SHAPES, SPANS, Scene, Thing
 
 # Prompt -> things in any order, then the background if it matters. An empty name stands for any.
@@ -104,7 +104,6 @@ def _block(codes: np.ndarray, row: int, column: int) -> Thing | None:
 
 def read(codes: np.ndarray) -> tuple[list[Thing], str, int]:
     """Things, background, and how many cells fit neither, of codes [8, columns]."""
-    grid_pieces()
     names = {code: name for (name, _, _), code in reversed(tone_codes()[0].items())}
     left, things = codes.copy(), []
     plain = Counter(names[int(c)] for c in codes.flat if int(c) in names)
@@ -145,13 +144,12 @@ def main() -> None:
     liquid = liquid_mlx.load(options.model)
     pictures, good = [], 0
     for prompt, wanted in PROMPTS.items():
-        drawn = liquid.generate(prompt, temperature=0, guidance=1)[0]
-        codes = np.asarray(liquid.encode(drawn) if not hasattr(drawn, "codes") else drawn.codes)
-        fine = right(wanted, codes.reshape(ROWS, -1))
+        (drawn,) = liquid.generate_image(prompt, seed=0, temperature=0, guidance=1)
+        fine = right(wanted, drawn.codes)
         good += fine
-        pictures.append(np.asarray(drawn))
+        pictures.append(np.asarray(drawn.image.convert("RGB")))
         if not fine:
-            things, background, spoilt = read(codes.reshape(ROWS, -1))
+            things, background, spoilt = read(drawn.codes)
             seen = ", ".join(f"{t.colour} {t.shape}" for t in things) or "nothing"
             print(f"{prompt!r}: {seen} on {background}, {spoilt} other cells")
     print(f"{good} of {len(PROMPTS)} right")

@@ -132,7 +132,8 @@ def known_words() -> tuple[str, ...]:
             "full", "first", "aid", "little", "clean", "hole", "slice", "pizza", "light", "bright",
             "deep", "pale", "medium", "three", "five", "sided", "pointed", "baby", "hot", "wedding",
             "ice", "things", "shapes", "signs", "symbols", "holes", "pure", "coloured", "postage",
-            "sunny", "o", "letters", "round", "stamp", "stamps", "sheriff", "off"}  # fmt: skip
+            "sunny", "o", "s", "os", "pizzas", "tri", "tris", "jet", "ocean", "blood", "pitch", "swiss",
+            "addition", "medical", "christmas", "hollow", "snow", "snowy", "letters", "round", "stamp", "stamps", "sheriff", "off"}  # fmt: skip
     words = {w for phrase in phrases for w in re.findall(r"[a-z]+", phrase)}
     return tuple(sorted((words - skip) | {"shape", "shapes", "round", "dark", "colour", "color"}))
 

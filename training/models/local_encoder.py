@@ -145,7 +145,7 @@ def _spread(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def install(network: CellNetwork, model: VQModel) -> None:
-    """Write the network into the encoder of `model` (ch 32, ch_mult 1,1,2,2,4, one block)."""
+    """Write the network into the encoder of `model` (ch 32, ch_mult 3,1,2,2,4, one block)."""
     encoder = model.encoder
     for parameter in (*encoder.parameters(), *model.quant_conv.parameters()):
         parameter.zero_()
@@ -155,9 +155,11 @@ def install(network: CellNetwork, model: VQModel) -> None:
     down = [encoder.down[i].downsample.conv for i in range(4)]
     for channel in range(3):
         encoder.conv_in.weight[channel, channel, 1, 1] = 1
+        encoder.down[0].block[0].nin_shortcut.weight[channel, channel] = 1
         for y in range(2):
             for x in range(2):
                 down[0].weight[channel * 4 + y * 2 + x, channel, y, x] = 1
+    encoder.down[1].block[0].nin_shortcut.weight[:12, :12, 0, 0] = torch.eye(12)
     # 4x4 pixels are 2x2 places of down[0]'s 12 channels: pixel (2Y + y, 2X + x) of a colour.
     axes = network.axes.view(32, 3, 2, 2, 2, 2)  # colour, Y, y, X, x
     down[1].weight[:, :12, :2, :2] = axes.permute(0, 1, 3, 5, 2, 4).reshape(32, 12, 2, 2)

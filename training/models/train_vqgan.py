@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training import cells, shown
-from training.models import local_encoder
+from training.models import decoder_path, local_encoder
 from training.models.muon import Muon, small_state
 from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
@@ -68,7 +68,7 @@ def new_model(folder: Path, seed: int) -> VQModel:
 
 STEPS = 1100
 WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; before, on parts
-MUON_RATE, ADAM_RATE, WARM_UP = 0.02, 2e-3, 40
+MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 2e-3, 40
 SAVE_EVERY, REPORT_EVERY = 50, 25
 WORST = 0.02  # the share of pixels with the largest errors counts again: specks are few pixels
 
@@ -135,7 +135,11 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
     model.requires_grad_(False)
     model.post_quant_conv.requires_grad_(True)
     model.decoder.requires_grad_(True)
-    parameters = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
+    fixed = decoder_path.prepare(model.decoder)
+    for parameter in fixed:
+        parameter.requires_grad_(False)
+    trained = [*model.post_quant_conv.parameters(), *model.decoder.parameters()]
+    parameters = [p for p in trained if p.requires_grad]
     optimizers: list[torch.optim.Optimizer] = [
         Muon([p for p in parameters if p.dim() == 4], MUON_RATE, decay=0.01),
         torch.optim.Adam([p for p in parameters if p.dim() == 1], ADAM_RATE, betas=(0.9, 0.98)),
