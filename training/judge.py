@@ -5,7 +5,7 @@ pieces; each takes the nearest colour, and the shape whose outline, drawn to the
 covers it best. So a thing may have any size, stand anywhere and be turned a little.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -33,9 +33,10 @@ WORST_FIT = 0.76  # intersection over union
 SURE_FIT = 0.93  # no turned outline is tried above it
 UNLIKE = 12.0  # mean RGB difference from which a background has no name
 TURNS = (0, -10, -5, 5, 10)  # degrees
-STEPS = ((0, 0, 0), *product((-1.0, 0.0, 1.5, 3.0), (-0.5, 0.5), (-0.5, 0.5)))  # pixels
+STEPS = tuple(product((-0.5, 0.5), (-0.5, 0.5), (-1.0, 0.0, 1.5, 3.0)))  # x, y, side: pixels
 HALO = 6  # pixels around things that are no longer background
 SPECK = 24  # levels
+_PAD = 4
 _LARGE = (SPANS["small"] + SPANS["large"]) / 2 * CELL
 _TONES = np.array(list(COLOURS.values()), dtype=np.float32)
 
@@ -157,37 +158,44 @@ def _apart(piece: np.ndarray) -> Iterator[list[np.ndarray]]:
             yield [_grown(core, pixels) & piece for core in cores]
 
 
-def _fits(
-    near: np.ndarray, others: np.ndarray, turns: Sequence[int], steps: Sequence[tuple]
-) -> Iterator[tuple]:
-    """(fit, shape, x, y, side) of every outline drawn to the box of a cover 0..1, and with its
-    side and place changed by `steps`. Pixels of `others` count neither way: what stands in front
-    may hide what is behind."""
-    rows, columns = np.where(near >= 0.5)
-    top, left = rows.min(), columns.min()
-    height, width = rows.max() + 1 - top, columns.max() + 1 - left
-    pad, size = 4, int(max(height, width)) + 8
-    window = np.zeros((size, size), dtype=np.float32)
-    free = np.ones((size, size), dtype=bool)
-    y0, x0 = max(top - pad, 0), max(left - pad, 0)
-    cut = near[y0 : top - pad + size, x0 : left - pad + size]
-    place = (
-        slice(y0 - top + pad, y0 - top + pad + cut.shape[0]),
-        slice(x0 - left + pad, x0 - left + pad + cut.shape[1]),
-    )
-    window[place] = cut
-    free[place] = ~others[y0 : top - pad + size, x0 : left - pad + size]
-    for shape, turn in product(SHAPES, turns):
-        box_left, box_top, box_width, box_height = _box(shape, turn)
-        side = float(width / box_width + height / box_height)
-        x = pad + width / 2 - (box_left + box_width / 2) * side / 2
-        y = pad + height / 2 - (box_top + box_height / 2) * side / 2
-        for larger, right, down in steps:
-            at = tuple(round(v * 2) / 2 for v in (x + right, y + down, side + larger))
-            template = _template(shape, turn, *at, size)
-            both = np.minimum(window, template)[free].sum()
-            either = np.maximum(window, template)[free].sum()
-            yield float(both / either), shape, left - pad + at[0], top - pad + at[1], at[2]
+class _Window:
+    """A cover 0..1 cut to a piece's box, to which outlines are fitted. Pixels of `others` count
+    neither way: what stands in front may hide what is behind."""
+
+    def __init__(self, near: np.ndarray, others: np.ndarray):
+        rows, columns = np.where(near >= 0.5)
+        self._top, self._left = int(rows.min()), int(columns.min())
+        self._height = int(rows.max()) + 1 - self._top
+        self._width = int(columns.max()) + 1 - self._left
+        self._size = max(self._height, self._width) + 2 * _PAD
+        around = [(_PAD, self._size)] * 2
+        cut = (slice(self._top, self._top + self._size), slice(self._left, self._left + self._size))
+        self._cover, self._free = np.pad(near, around)[cut], ~np.pad(others, around)[cut]
+
+    def fit(self, shape: str, turn: int, step: tuple[float, float, float] = (0, 0, 0)) -> tuple:
+        """(fit, shape, x, y, side) of an outline drawn to the box, then moved and enlarged."""
+        left, top, width, height = _box(shape, turn)
+        side = self._width / width + self._height / height
+        x = _PAD + self._width / 2 - (left + width / 2) * side / 2
+        y = _PAD + self._height / 2 - (top + height / 2) * side / 2
+        x, y, side = (round((v + d) * 2) / 2 for v, d in zip((x, y, side), step, strict=True))
+        template = _template(shape, turn, x, y, side, self._size)
+        both = np.minimum(self._cover, template)[self._free].sum()
+        either = np.maximum(self._cover, template)[self._free].sum()
+        return float(both / either), shape, self._left - _PAD + x, self._top - _PAD + y, side
+
+    def best(self) -> tuple:
+        """The best fit: upright ones first, turned ones and small steps only if need be."""
+        if not 0.6 < self._width / self._height < 1.7:
+            return self.fit(SHAPES[0], 0)
+        found = {(shape, 0): self.fit(shape, 0) for shape in SHAPES}
+        if max(found.values())[0] < SURE_FIT:
+            found |= {way: self.fit(*way) for way in product(SHAPES, TURNS)}
+        best = max(found.values())
+        if best[0] < WORST_FIT:
+            near = sorted(found, key=lambda way: -found[way][0])[:4]
+            best = max(best, *(self.fit(*way, step) for way in near for step in STEPS))
+        return best
 
 
 def _see(pixels: np.ndarray, background: np.ndarray, piece: np.ndarray, others: np.ndarray) -> Seen:
@@ -199,12 +207,7 @@ def _see(pixels: np.ndarray, background: np.ndarray, piece: np.ndarray, others: 
     near = share.clip(0, 1) * (_grown(piece, 1) & ~others)  # the soft edge belongs to the piece
     if near.max() < 0.5:
         near = piece.astype(np.float32)
-    best = max(_fits(near, others, TURNS[:1], STEPS[:1]))
-    if best[0] < SURE_FIT:
-        best = max(best, max(_fits(near, others, TURNS[1:], STEPS[:1])))
-    if best[0] < WORST_FIT:
-        best = max(best, max(_fits(near, others, TURNS, STEPS[1:])))
-    fit, shape, x, y, side = best
+    fit, shape, x, y, side = _Window(near, others).best()
     colour = list(COLOURS)[int(np.square(_TONES - tone).sum(-1).argmin())]
     return Seen(shape if fit >= WORST_FIT else "unclear", colour, x, y, side, fit)
 
