@@ -89,12 +89,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows; `things` are in the order in which a prompt names them."""
+    """What a picture shows; `things` stand as `scenes.ARRANGEMENTS` says, in its order."""
 
     things: tuple[Thing, ...]
     background: str = "white"
     style: str = "plain"
     columns: int = COLUMNS
+    arrangement: str = "one"
 
     @property
     def width(self) -> int:

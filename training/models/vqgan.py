@@ -13,9 +13,9 @@ class VQGANConfig:
     n_embed: int
     embed_dim: int = 32
     z_channels: int = 32
-    resolution: int = 64
+    resolution: int = 128
     ch: int = 32
-    ch_mult: tuple[int, ...] = (1, 1, 2, 4)
+    ch_mult: tuple[int, ...] = (1, 1, 2, 2, 4)
     num_res_blocks: int = 1
 
     def to_yaml(self) -> dict:
@@ -178,7 +178,7 @@ class Quantizer(nn.Module):
 
 
 class VQModel(nn.Module):
-    """Pixels in [-1, 1], [B, 3, H, W], to codes [B, H/8, W/8] and back."""
+    """Pixels in [-1, 1], [B, 3, H, W], to codes [B, H/16, W/16] and back."""
 
     def __init__(self, config: VQGANConfig):
         super().__init__()
@@ -189,7 +189,7 @@ class VQModel(nn.Module):
         self.post_quant_conv = conv(config.embed_dim, config.z_channels, 1)
 
     def distances(self, x: Tensor) -> Tensor:
-        """Squared distances to every code, [B, H/8, W/8, n_embed]."""
+        """Squared distances to every code, [B, H/16, W/16, n_embed]."""
         z = self.quant_conv(self.encoder(x)).permute(0, 2, 3, 1)
         book = self.quantize.embedding.weight
         return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.mT
