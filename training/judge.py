@@ -64,7 +64,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reading:
-    """`background` is "unclear" if no known one is near; `speck` is the largest difference from
+    """Things from left to right. `background` is "unclear" if no known one is near; `speck` is the largest difference from
     the background away from things, in levels 0..255."""
 
     things: tuple[Seen, ...]
@@ -136,9 +136,16 @@ def _shrunk(mask: np.ndarray, pixels: int) -> np.ndarray:
     return ~_grown(~mask, pixels)
 
 
+def _nearest(pixels: np.ndarray, piece: np.ndarray, tones: np.ndarray) -> np.ndarray:
+    """The number of the nearest tone at each pixel of a piece, -1 elsewhere."""
+    found = np.full(piece.shape, -1)
+    found[piece] = np.square(pixels[piece][:, None] - tones).sum(-1).argmin(-1)
+    return found
+
+
 def _parts(pixels: np.ndarray, piece: np.ndarray) -> list[np.ndarray]:
     """A piece, or its parts if things of different colours touch in it."""
-    nearest = np.square(pixels[:, :, None] - _TONES).sum(-1).argmin(-1)
+    nearest = _nearest(pixels, piece, _TONES)
     present = [
         n
         for n in np.unique(nearest[piece])
@@ -146,7 +153,7 @@ def _parts(pixels: np.ndarray, piece: np.ndarray) -> list[np.ndarray]:
     ]
     if len(present) < 2:
         return [piece]
-    among = np.square(pixels[:, :, None] - _TONES[present]).sum(-1).argmin(-1)
+    among = _nearest(pixels, piece, _TONES[present])
     return [p for n in range(len(present)) for p in _pieces(piece & (among == n))]
 
 
@@ -159,10 +166,10 @@ def _apart(piece: np.ndarray) -> Iterator[list[np.ndarray]]:
 
 
 class _Window:
-    """A cover 0..1 cut to a piece's box, to which outlines are fitted. Pixels of `others` count
+    """A cover 0..1 cut to a piece's box, to which outlines are fitted. Pixels of `front` count
     neither way: what stands in front may hide what is behind."""
 
-    def __init__(self, near: np.ndarray, others: np.ndarray):
+    def __init__(self, near: np.ndarray, front: np.ndarray):
         rows, columns = np.where(near >= 0.5)
         self._top, self._left = int(rows.min()), int(columns.min())
         self._height = int(rows.max()) + 1 - self._top
@@ -170,7 +177,7 @@ class _Window:
         self._size = max(self._height, self._width) + 2 * _PAD
         around = [(_PAD, self._size)] * 2
         cut = (slice(self._top, self._top + self._size), slice(self._left, self._left + self._size))
-        self._cover, self._free = np.pad(near, around)[cut], ~np.pad(others, around)[cut]
+        self._cover, self._free = np.pad(near, around)[cut], ~np.pad(front, around)[cut]
 
     def fit(self, shape: str, turn: int, step: tuple[float, float, float] = (0, 0, 0)) -> tuple:
         """(fit, shape, x, y, side) of an outline drawn to the box, then moved and enlarged."""
@@ -198,37 +205,39 @@ class _Window:
         return best
 
 
-def _see(pixels: np.ndarray, background: np.ndarray, piece: np.ndarray, others: np.ndarray) -> Seen:
+def _see(pixels: np.ndarray, background: np.ndarray, piece: np.ndarray, others: list) -> Seen:
+    """A piece as a thing, among the other pieces of the picture."""
     away = np.sqrt(np.square(pixels - background).sum(-1))
     core = piece & (away >= np.quantile(away[piece], 0.5))
     tone = np.median(pixels[core], axis=0)
     way = tone - background
     share = ((pixels - background) * way).sum(-1) / np.maximum(np.square(way).sum(-1), 1.0)
-    near = share.clip(0, 1) * (_grown(piece, 1) & ~others)  # the soft edge belongs to the piece
+    taken = np.any([np.zeros_like(piece), *others], axis=0)
+    near = share.clip(0, 1) * (_grown(piece, 1) & ~taken)  # the soft edge belongs to the piece
     if near.max() < 0.5:
         near = piece.astype(np.float32)
-    fit, shape, x, y, side = _Window(near, others).best()
+    front = [other for other in others if _extent(other) < _extent(piece)]
+    front = np.any([np.zeros_like(piece), *front], axis=0)
+    fit, shape, x, y, side = _Window(near, front).best()
     colour = list(COLOURS)[int(np.square(_TONES - tone).sum(-1).argmin())]
     return Seen(shape if fit >= WORST_FIT else "unclear", colour, x, y, side, fit)
 
 
-def _things(pixels: np.ndarray, background: np.ndarray, marked: np.ndarray) -> Iterator[Seen]:
-    parts = [part for piece in _pieces(marked) for part in _parts(pixels, piece)]
-    taken = np.zeros_like(marked)
+def _extent(piece: np.ndarray) -> int:
+    """Pixels of the box around a piece."""
+    rows, columns = np.where(piece)
+    return int(np.ptp(rows) + 1) * int(np.ptp(columns) + 1)
+
+
+def _things(pixels: np.ndarray, background: np.ndarray, pieces: list) -> Iterator[Seen]:
+    parts = [part for piece in pieces for part in _parts(pixels, piece)]
     for part in parts:
-        taken |= part
-    for part in parts:
-        seen = _see(pixels, background, part, taken & ~part)
-        if seen.shape == "unclear":
-            for cut in _apart(part):
-                halves = [_see(pixels, background, p, taken & ~p) for p in cut]
-                if all(half.shape != "unclear" for half in halves):
-                    yield from halves
-                    break
-            else:
-                yield seen
-        else:
-            yield seen
+        others = [other for other in parts if other is not part]
+        seen = _see(pixels, background, part, others)
+        ways = _apart(part) if seen.shape == "unclear" else ()
+        cuts = ([_see(pixels, background, piece, others) for piece in cut] for cut in ways)
+        whole = (cut for cut in cuts if all(half.shape != "unclear" for half in cut))
+        yield from next(whole, [seen])
 
 
 def _fitted(pixels: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -247,20 +256,19 @@ def read(picture: np.ndarray) -> Reading:
     pixels = picture.astype(np.float32)
     height, width = picture.shape[:2]
     known = _backgrounds(height)
-    name = min(known, key=lambda n: np.minimum(np.abs(pixels - known[n]).sum(-1), 60).mean())
+    some = pixels[:, ::4]  # enough for the name
+    name = min(known, key=lambda n: np.minimum(np.abs(some - known[n]).sum(-1), 60).mean())
     fitted = _fitted(pixels, known[name])
     background = np.broadcast_to(fitted, pixels.shape)
     marked = np.sqrt(np.square(pixels - background).sum(-1)) > DIFFERENT
-    taken = np.zeros_like(marked)
-    for piece in _pieces(marked):
-        taken |= piece
-    clear = ~_grown(taken, HALO)
+    pieces = _pieces(marked)
+    clear = ~_grown(np.any([np.zeros_like(marked), *pieces], axis=0), HALO)
     steps = np.abs(np.diff(fitted, axis=0)).sum(axis=(1, 2)) > 0
     clear[1:][steps] = clear[:-1][steps] = False  # a decoder may soften the edge of a stripe
     apart = np.abs(pixels - background).max(-1)[clear]
     unlike = np.abs(fitted - known[name]).mean() > UNLIKE
     return Reading(
-        tuple(_things(pixels, background, marked)),
+        tuple(sorted(_things(pixels, background, pieces), key=lambda t: (t.x, t.y))),
         "unclear" if unlike else name[0],
         name[1],
         float(apart.max(initial=0)),
