@@ -64,8 +64,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reading:
-    """Things from left to right. `background` is "unclear" if no known one is near; `speck` is the largest difference from
-    the background away from things, in levels 0..255."""
+    """`things` from left to right; `background` is "unclear" if no known one is near; `speck` is
+    the largest difference from the background away from things, in levels 0..255."""
 
     things: tuple[Seen, ...]
     background: str

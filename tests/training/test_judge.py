@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from training.evaluate import random_scene
 from training.everyday import as_reading, shown
 from training.judge import SPECK, read, verdict
+from training.measures.material import random_scene
 from training.world import COLOURS, SHAPES, SPANS, Scene, Thing, render, render_free
 
 
