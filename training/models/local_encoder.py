@@ -25,8 +25,9 @@ from training.world import BACKGROUNDS, CELL, COLOURS
 GROUPS = 32
 SIGNALS, FEATURES, CODE = 2 * GROUPS, 3 * GROUPS, 32
 PIECE_PART = 26  # of a code's vector: what the cell shows; the rest is the colour
-CONSTANT = 100.0
-NOISE = 0.02  # on what goes through an activation: the stored weights are rounded
+CONSTANT = 250.0
+NOISE = 0.03  # on what goes through an activation: the stored weights are rounded
+PICTURE = 64  # cells that share the statistics of a norm
 BATCH = 1024
 # How people's red, for example, may look.
 VARIANTS = {
@@ -57,9 +58,13 @@ class PairedNorm(nn.Module):
     def forward(self, s: Tensor) -> Tensor:
         pair = s.unflatten(-1, (2, GROUPS))
         three = torch.cat((pair, -pair.sum(-2, keepdim=True)), dim=-2)
+        if self.training:  # the signals themselves shift the variance a little
+            power = three.square().sum(-2, keepdim=True).unflatten(0, (-1, PICTURE))
+            extra = power.mean(1, keepdim=True).expand_as(power).flatten(0, 1) / 4
+            shrink = torch.rsqrt(1 + extra / (3 * CONSTANT**2 / 16))
+            three = (three - CONSTANT / 4) * shrink + CONSTANT / 4
+            three = three + NOISE * torch.randn_like(three)
         inner = three * self.gain + self.bias
-        if self.training:
-            inner = inner + NOISE * torch.randn_like(inner)
         return F.silu(inner).flatten(-2)
 
     @torch.no_grad()
@@ -209,9 +214,10 @@ class Samples:
         """Draw the exact cells more often whose code is wrong or hardly right."""
         shown, colour = map(torch.from_numpy, self.split(self.codes))
         x = torch.from_numpy(self.pixels).permute(0, 3, 1, 2) / 127.5 - 1
-        z, hue = network(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
-        chance = F.softmax(-2 * _distances(z, shown_book), -1).gather(1, shown[:, None])
-        chance *= F.softmax(-2 * _distances(hue, colour_book), -1).gather(1, colour[:, None])
+        z, hue = network.eval()(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
+        network.train()
+        chance = F.softmax(-2 * distances(z, shown_book), -1).gather(1, shown[:, None])
+        chance *= F.softmax(-2 * distances(hue, colour_book), -1).gather(1, colour[:, None])
         weight = (1.02 - chance.flatten()).double().numpy()
         self.chances = 0.5 * weight / weight.sum() + 0.5 / len(weight)
 
@@ -264,7 +270,8 @@ class Samples:
         return x / 127.5 - 1, torch.from_numpy(shown), torch.from_numpy(colour)
 
 
-def _distances(z: Tensor, book: Tensor) -> Tensor:
+def distances(z: Tensor, book: Tensor) -> Tensor:
+    """Squared distances of vectors [n, d] to those of a book [m, d], [n, m]."""
     return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.T
 
 
@@ -291,7 +298,7 @@ def fit(pieces: np.ndarray, *, steps: int, seed: int) -> tuple[CellNetwork, Tens
         optimizer.param_groups[0]["lr"] = 4e-3 * min(1, (step + 1) / 100) * (1 - step / steps)
         x, shown, colour = samples.batch(BATCH)
         z, hue = network(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
-        far, hue_far = _distances(z, shown_book), _distances(hue, colour_book)
+        far, hue_far = distances(z, shown_book), distances(hue, colour_book)
         pull = far.gather(1, shown[:, None]).mean() + hue_far.gather(1, colour[:, None]).mean()
         each = F.cross_entropy(-2 * far, shown, reduction="none")
         each = each + F.cross_entropy(-2 * hue_far, colour, reduction="none")

@@ -3,41 +3,37 @@
 import json
 import random
 import time
+from collections import defaultdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 from tokenizers import Tokenizer
+from torch import Tensor, nn
 
-from training import language
-from training.cells import code_count
-from training.data import Batch, Mixture, Rows, collate
-from training.language_model import Gemma, GemmaConfig
-from training.muon import Muon
-from training.scenes import held_out_scene, unseen_pair_scene
+from training import shown
+from training.cells import code_count, scene_codes
+from training.data import SEEN, Batch, Document, Documents, Encode, Mixture, collate
+from training.language.prompts import prompt
+from training.language.questions import QUESTIONS, facts_of, question
+from training.models import train_vqgan
+from training.models.language_model import Gemma, GemmaConfig
+from training.models.muon import Muon
+from training.scenes import random_scene
 
-STEPS = 1500
-WARM_UP, DECAY_SHARE = 60, 0.6
+STEPS = 1800
+WARM_UP, DECAY_SHARE = 60, 0.5
 MUON_RATE, ADAM_RATE = 0.012, 3e-3
-SAVE_EVERY, REPORT_EVERY, CHECK_EVERY = 100, 20, 200
-LOSS_WEIGHTS = {"draw": 1.0, "questions": 0.4, "captions": 0.15, "chat": 0.03}
-
-
-def batches(mixture: Mixture, step: int) -> list[tuple[str, Batch]]:
-    """What one process learns from in one step."""
-    chosen = []
-    if step % 8 == 6:
-        chosen.append(("draw", mixture.draw(24, wide=True)))
-    elif step % 2 == 0:
-        chosen.append(("draw", mixture.draw(32)))
-    chosen += [("questions", mixture.questions(10)) for _ in range(2 if chosen else 4)]
-    if step % 4 == 0:
-        chosen.append(("captions", mixture.captions(16)))
-    if step % 16 == 1:
-        chosen.append(("chat", mixture.chat(16)))
-    return chosen
+TOKENS = 2912  # in one batch
+SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 200
+# What one process learns from in a cycle of eight steps: kind -> steps.
+CYCLE = {"draw": range(8), "seen": (0, 1, 2, 4, 5, 6), "talk": (1, 3, 5, 7), "wide": (0,)}
+CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
+WORD_WEIGHTS = {"seen": 0.5, "talk": 0.25}
 
 
 def rate(step: int, steps: int) -> float:
@@ -45,38 +41,144 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP, (steps - step) / (DECAY_SHARE * steps))
 
 
-def batch_logits(model, head, batch: Batch) -> torch.Tensor:
+def logits_of(run: nn.Module, model: Gemma, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Of the learned codes and of the learned words of a batch."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        hidden = model(batch.ids, batch.positions, batch.mask)
-        return head(hidden.flatten(0, 1)[batch.targets])
+        hidden = run(batch.ids, batch.positions, batch.mask).flatten(0, 1)
+        return model.code_logits(hidden[batch.codes]), model.word_logits(hidden[batch.words])
+
+
+def _ask(documents: Documents, codes: np.ndarray, facts, kind: str, rng: random.Random) -> Document:
+    document = documents.seen(codes)
+    for _ in range(6):
+        text, answer, _ = question(facts, rng, kind)
+        if answer and not documents.ask(document, text, answer, SEEN):
+            break
+    return document
 
 
 @torch.no_grad()
-def check(model: Gemma, rows: Rows, seed: int = 1) -> dict[str, float]:
-    """On held-out scenes: nats per code, and the share of questions answered exactly.
+def check(model: Gemma, documents: Documents, encode: Encode, seed: int = 1) -> dict[str, object]:
+    """On rows of a seed that training does not use: nats per code of prompts, the share of codes
+    that are the likeliest, and the share of questions answered exactly, by kind.
 
-    An answer counts if every token of it is the argmax behind the right ones, which is what
-    greedy decoding would have written.
+    A question counts if every token of its answer is the likeliest behind the right ones, which is
+    what greedy decoding would have written.
     """
     rng = random.Random(seed)
-    figures = {}
-    for name, make in (("draw", held_out_scene), ("draw unseen pairs", unseen_pair_scene)):
-        scenes = [make(rng, count=rng.choice((1, 2))) for _ in range(64)]
-        batch = collate([rows.draw(s, language.caption(s, rng, brief=0)) for s in scenes], 110)
-        logits = batch_logits(model, model.head, batch)
-        figures[name] = F.cross_entropy(logits, batch.labels).item()
-    for kind in ("colour", "shape", "count", "existence", "relation", "size"):
-        asked = []
-        while len(asked) < 48:
-            scene = held_out_scene(rng, count=rng.choice((2, 2, 3)))
-            if question := language.question(scene, rng, kind):
-                asked.append(rows.questions(scene, [question]))
-        batch = collate(asked, 120)
-        right = batch_logits(model, model.head, batch).argmax(-1) == batch.labels
-        owner = batch.targets // 120
-        wrong = {int(row) for row, good in zip(owner, right, strict=True) if not good}
-        figures[kind] = 1 - len(wrong) / len(asked)
+    drawn = []
+    while len(drawn) < 96:
+        asked = prompt(rng)
+        document = documents.draw(asked.scene, asked.text)
+        if len(document.ids) <= 116:
+            drawn.append([document])
+    batch = collate(drawn, 116, documents.offset)
+    codes, _ = logits_of(model, model, batch)
+    figures: dict[str, object] = {
+        "nats": round(F.cross_entropy(codes, batch.code_labels).item(), 4),
+        "codes": round((codes.argmax(-1) == batch.code_labels).float().mean().item(), 4),
+    }
+    for where in ("grid", "free"):
+        shares = {}
+        for kind in QUESTIONS:
+            rows = []
+            while len(rows) < 10:
+                if where == "grid":
+                    scene = random_scene(rng, count=rng.choice((1, 2, 2, 3, 4)))
+                    shown_codes, facts = scene_codes(scene), facts_of(scene)
+                else:
+                    picture, facts = shown.free_picture(rng)
+                    shown_codes = encode([picture])[0]
+                document = _ask(documents, shown_codes, facts, kind, rng)
+                if any(document.learned):
+                    rows.append([document])
+            batch = collate(rows, SEEN, documents.offset)
+            _, words = logits_of(model, model, batch)
+            good = words.argmax(-1) == batch.word_labels
+            branches = [(n, b) for n, row in enumerate(rows)
+                        for b, learned in zip(row[0].branch, row[0].learned, strict=True) if learned]  # fmt: skip
+            wrong = {owner for owner, right in zip(branches, good, strict=True) if not right}
+            shares[kind] = round(1 - len(wrong) / len(set(branches)), 3)
+        figures[where] = shares
     return figures
+
+
+class Run:
+    """One process's share of a training run."""
+
+    def __init__(self, rank: int, world: int, folder: Path, seed: int):
+        self.rank, self.world, self.saved = rank, world, folder / "language_model.pt"
+        self.documents = Documents(Tokenizer.from_file(str(folder / "tokenizer.json")))
+        network, book = train_vqgan.load_network(folder)
+        self.encode = partial(train_vqgan.encode, network, book)
+        self.model = Gemma(GemmaConfig(vocab_size=self.documents.offset + code_count()))
+        named = list(self.model.named_parameters())
+        matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n]
+        others = [p for n, p in named if p.dim() == 1 or "embed" in n]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            Muon(matrices, MUON_RATE),
+            torch.optim.AdamW(others, ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+        ]
+        self.done, self.spent = 0, 0.0
+        if self.saved.exists():
+            state = torch.load(self.saved, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            for optimizer, loaded in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(loaded)
+            self.done, self.spent = state["step"], state["seconds"]
+        # A resumed run sees new rows: the seed moves on with the step.
+        self.mixture = Mixture(
+            self.documents, self.encode, seed + 7919 * self.done + 104729 * (rank + 1)
+        )
+
+    def save(self, step: int, seconds: float) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": step,
+            "seconds": seconds,
+        }
+        torch.save(state, self.saved.with_suffix(".part"))
+        self.saved.with_suffix(".part").replace(self.saved)
+
+    def share_gradients(self) -> None:
+        """Average them over the processes, and clip."""
+        parameters = list(self.model.parameters())
+        gradients = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        dist.all_reduce(gradients)
+        gradients *= min(1.0, 1.0 / (gradients.norm().item() + 1e-6))
+        start = 0
+        for p in parameters:
+            assert p.grad is not None
+            p.grad.copy_(gradients[start : start + p.numel()].view_as(p))
+            start += p.numel()
+
+    def learn(self, run: nn.Module, step: int, losses: dict[str, list[float]]) -> int:
+        """One step; how many tokens it took."""
+        tokens = 0
+        for kind, steps in CYCLE.items():
+            if step % 8 not in steps:
+                continue
+            batch = getattr(self.mixture, kind)(TOKENS)
+            codes, words = logits_of(run, self.model, batch)
+            loss = torch.zeros(())
+            if len(batch.codes):
+                each = F.cross_entropy(codes, batch.code_labels)
+                losses[kind].append(each.item())
+                loss = loss + CODE_WEIGHTS[kind] * each
+            if len(batch.words):
+                each = F.cross_entropy(words, batch.word_labels)
+                losses[f"{kind} words"].append(each.item())
+                loss = loss + WORD_WEIGHTS[kind] * each
+            (loss / self.world).backward()
+            tokens += batch.ids.numel() * self.world
+        self.share_gradients()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for p in self.model.parameters():
+            assert p.grad is not None
+            p.grad.zero_()
+        return tokens
 
 
 def _work(rank: int, world: int, folder: str, steps: int, seed: int, compiled: bool) -> None:
@@ -84,80 +186,39 @@ def _work(rank: int, world: int, folder: str, steps: int, seed: int, compiled: b
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    home = Path(folder)
-    rows = Rows(Tokenizer.from_file(str(home / "tokenizer.json")))
-    config = GemmaConfig(vocab_size=rows.offset + code_count())
-    model = Gemma(config)
-    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
-    others = [p for n, p in model.named_parameters() if p.dim() == 1 or "embed" in n]
-    optimizers = [
-        Muon(matrices, MUON_RATE),
-        torch.optim.AdamW(others, ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
-    ]
-    saved, done = home / "language_model.pt", 0
-    if saved.exists():
-        state = torch.load(saved, weights_only=True)
-        model.load_state_dict(state["model"])
-        for optimizer, loaded in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(loaded)
-        done = state["step"]
-    run = torch.compile(model, dynamic=False) if compiled else model
-    # A resumed run sees new rows: the seed moves on with the step.
-    mixture = Mixture(rows, seed + 7919 * done + 104729 * rank)
-    started, tokens, sums = time.time(), 0, dict.fromkeys(LOSS_WEIGHTS, 0.0)
-    counts = dict.fromkeys(LOSS_WEIGHTS, 0)
-    for step in range(done, steps):
-        for optimizer, top in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+    work = Run(rank, world, Path(folder), seed)
+    run = torch.compile(work.model, dynamic=False) if compiled else work.model
+    started = saved = time.time()
+    tokens, losses = 0, defaultdict[str, list[float]](list)
+    for step in range(work.done, steps):
+        for optimizer, top in zip(work.optimizers, (MUON_RATE, ADAM_RATE), strict=True):
             optimizer.param_groups[0]["lr"] = top * rate(step, steps)
-        for kind, batch in batches(mixture, step):
-            # Chat rows are rare: not worth compiling for their shape.
-            logits = batch_logits(model if kind == "chat" else run, model.head, batch)
-            loss = F.cross_entropy(logits, batch.labels)
-            (loss * LOSS_WEIGHTS[kind] / world).backward()
-            sums[kind] += loss.item()
-            counts[kind] += 1
-            tokens += batch.ids.numel() * world
-        gradients = torch.cat([p.grad.flatten() for p in model.parameters()])
-        dist.all_reduce(gradients)
-        gradients *= min(1.0, 1.0 / (gradients.norm().item() + 1e-6))
-        start = 0
-        for p in model.parameters():
-            p.grad.copy_(gradients[start : start + p.numel()].view_as(p))
-            start += p.numel()
-        for optimizer in optimizers:
-            optimizer.step()
-        for p in model.parameters():
-            p.grad.zero_()
+        tokens += work.learn(run, step, losses)
         if rank:
             continue
+        now = time.time()
         if (step + 1) % REPORT_EVERY == 0:
-            spent = time.time() - started
-            left = spent / (step + 1 - done) * (steps - step - 1)
-            losses = " ".join(f"{k} {sums[k] / counts[k]:.3f}" for k in sums if counts[k])
-            print(
-                f"step {step + 1}/{steps} {losses} | {tokens / spent:.0f} tokens/s, "
-                f"{left / 60:.0f} min left",
-                flush=True,
-            )
-            sums, counts = dict.fromkeys(sums, 0.0), dict.fromkeys(counts, 0)
+            spent = now - started
+            left = spent / (step + 1 - work.done) * (steps - step - 1) / 60
+            means = " ".join(f"{k} {np.mean(v):.3f}" for k, v in losses.items())
+            speed = f"{tokens / spent:.0f} tokens/s, {left:.0f} min left"
+            print(f"step {step + 1}/{steps} {means} | {speed}", flush=True)
+            losses.clear()
         if (step + 1) % CHECK_EVERY == 0:
-            print("held out:", json.dumps(check(model, rows)), flush=True)
-        if (step + 1) % SAVE_EVERY == 0 or step + 1 == steps:
-            state = {
-                "model": model.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-                "step": step + 1,
-            }
-            torch.save(state, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            figures = check(work.model, work.documents, work.encode)
+            print("check:", json.dumps(figures), flush=True)
+        if now - saved > SAVE_SECONDS or step + 1 == steps:
+            work.save(step + 1, work.spent + now - started)
+            saved = now
     dist.destroy_process_group()
 
 
 def train(
     folder: Path, *, steps: int = STEPS, seed: int = 0, processes: int = 2, compiled: bool = True
 ) -> None:
-    """Train from `folder`/tokenizer.json into `folder`/language_model.pt, going on from it if it
-    is there. Fewer or more `steps` only move the end: the rate falls over the last part.
+    """Train from `folder`/tokenizer.json and encoder.pt into `folder`/language_model.pt, going on
+    from it if it is there. Fewer or more `steps` only move the end: the rate falls over the last
+    part.
     """
     (folder / "rendezvous").unlink(missing_ok=True)  # of a run that was stopped
     arguments = (processes, str(folder), steps, seed, compiled)
