@@ -1,4 +1,4 @@
-"""A quick look at a model while it trains: `python -m training.quick MODEL [--sheet sheet.png]`.
+"""A quick look at a model while it trains: `python -m training.measures.quick MODEL [--sheet sheet.png]`.
 
 Prompts typed by hand, one greedy picture each, read from its codes: no decoder is needed. The
 yardstick (`training.evaluate`) is another list, by another author, and looks at pixels.
