@@ -1,8 +1,8 @@
 """Quality by quantization: ``python -m benchmarks.quantization MODEL [--share 0.4]``.
 
 MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted with
-every quantization, and each result is scored as in ``training.evaluate``: on captions and images
-that training never saw. Prompts, questions and seeds are the same for all.
+every quantization, and each result is scored as in ``training.evaluate``: on everyday prompts
+and questions that training never saw. Prompts, questions and seeds are the same for all.
 """
 
 from __future__ import annotations
@@ -13,12 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import liquid_mlx
 from liquid_mlx.convert import convert
-from training import language
-from training.evaluate import measure_answers, measure_drawing
+from training.evaluate import measure_prompts, measure_questions
 
 QUANTIZATIONS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -27,8 +24,6 @@ QUANTIZATIONS: dict[str, dict[str, Any]] = {
     "mixed_3_6": {"quantize": True, "quant_predicate": "mixed_3_6"},
     "4 bits, embedding too": {"quantize": True, "q_bits": 4, "embed_bits": 4},
 }
-PICTURES = {"one object": 250, "two objects": 250}
-QUESTIONS = 100
 
 
 def main() -> None:
@@ -40,9 +35,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all figures here")
     options = parser.parse_args()
     figures = {}
-    kinds = "".join(f" {kind} |" for kind in PICTURES)
-    print(f"| quantization | bits per weight | weights' error | cosine |{kinds} answers |")
-    print("|---|---|---|---|" + "---|" * (len(PICTURES) + 1))
+    print("| quantization | bits per weight | weights' error | cosine | images | answers |")
+    print("|---|---|---|---|---|---|")
     for name in options.only:
         figures[name] = score(options.model, options.vqgan, QUANTIZATIONS[name], options.share)
         print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
@@ -57,14 +51,8 @@ def score(model: str, vqgan: str | None, options: dict[str, Any], share: float) 
         liquid = liquid_mlx.load(Path(folder) / "model")
         return {
             **done.to_dict(),
-            "drawing": {
-                kind: measure_drawing(liquid, kind, max(8, round(number * share)))
-                for kind, number in PICTURES.items()
-            },
-            "answers": {
-                kind: measure_answers(liquid, kind, max(8, round(QUESTIONS * share)))
-                for kind in language.QUESTIONS
-            },
+            "images": measure_prompts(liquid, share).summary()["right"],
+            "answers": measure_questions(liquid, share, off_grid=False).summary()["right"],
         }
 
 
@@ -75,8 +63,8 @@ def cells(figures: dict[str, Any]) -> list[str]:
         f"{figures['bits_per_weight']:.2f}",
         f"{error:.1%}",
         f"{found['cosine']:.4f}",
-        *(f"{figures['drawing'][kind]['all']:.0%}" for kind in PICTURES),
-        f"{np.mean(list(figures['answers'].values())):.0%}",
+        f"{figures['images']:.0%}",
+        f"{figures['answers']:.0%}",
     ]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from training import export, tokenizer, train_language_model, train_vqgan
+from training import export, tokenizer
+from training.models import train_language_model, train_vqgan
 
 
 def main() -> None:
@@ -30,7 +31,9 @@ def main() -> None:
     if not words.exists():
         tokenizer.train(seed=options.seed).save(str(words))
     torch.set_num_threads(options.processes)
-    train_vqgan.train(folder, steps=options.vqgan_steps, seed=options.seed)
+    if not (folder / "encoder.pt").exists():
+        train_vqgan.make_encoder(folder, seed=options.seed)
+    train_vqgan.train_decoder(folder, steps=options.vqgan_steps, seed=options.seed)
     train_language_model.train(
         folder,
         steps=options.steps,

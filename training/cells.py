@@ -1,38 +1,48 @@
-"""What a code stands for: a piece of plain ground, or a piece of one shape in one colour.
+"""What a code stands for: a plain tone of a background, or a piece of a shape in one colour.
 
-The ground behind a shape's edge is left out of its code on purpose. The decoder can see it in the
-neighbouring cells, and so the codes of a thing are the same on every ground: the language model
-has fewer facts to learn, and the encoder has a clear task (see `train_vqgan`).
+The background behind a shape's edge is left out of its code on purpose. The decoder can see it in
+the neighbouring cells, and so the codes of a thing are the same on every background: the language
+model has fewer facts to learn, and the encoder has a clear task (see `models.local_encoder`).
+
+Pieces come in two kinds: those that the code grid cuts out of the model's own shapes, exactly, and
+typical ones of shapes that lie anywhere (`free_pieces`), so that what people show keeps its form.
+Codes are numbered: tones, then piece after piece in each colour.
 """
 
 from functools import lru_cache
 
 import numpy as np
+from sklearn.cluster import MiniBatchKMeans
 
 from training.world import (
+    BACKGROUNDS,
     CELL,
     COLOURS,
-    GROUNDS,
+    NEUTRALS,
     ROWS,
     SHAPES,
     SPANS,
+    STYLES,
+    FreeThing,
     Scene,
-    ground_rows,
+    cover,
     mask,
+    stripe_tone,
 )
 
-FEATURES = 32
-_MASK_FEATURES = 22
+FREE_PIECES = 232
+BAR = (122, 116, 104)  # what a picture is padded with to make it square
+SMALLEST_SIDE, LARGEST_SIDE = 14, 68
 
 
 @lru_cache(maxsize=1)
-def parts() -> tuple[dict[tuple[str, str, int, int], int], np.ndarray]:
-    """The pieces that the grid cuts shapes into.
+def grid_pieces() -> tuple[dict[tuple[str, str, int, int], int], np.ndarray]:
+    """The pieces that the grid cuts shapes into; the first is a whole cell.
 
-    Returns an index (shape, size, row, column) -> part, without cells that hold less than half a
-    pixel of the shape, and the masks float32 [parts, 8, 8]; pieces that look alike share a part.
+    Returns an index (shape, size, row, column) -> piece, without cells that hold less than two
+    pixels of the shape, and the masks float32 [pieces, 16, 16]; pieces that look alike share one.
     """
-    index, masks = {}, []
+    index, masks = {}, [np.ones((CELL, CELL), dtype=np.float32)]
     for shape in SHAPES:
         for size, span in SPANS.items():
             whole = mask(shape, size)
@@ -40,7 +50,7 @@ def parts() -> tuple[dict[tuple[str, str, int, int], int], np.ndarray]:
                 for column in range(span):
                     y, x = row * CELL, column * CELL
                     piece = whole[y : y + CELL, x : x + CELL]
-                    if piece.sum() < 0.5:
+                    if piece.sum() < 2:
                         continue
                     same = [i for i, m in enumerate(masks) if np.abs(m - piece).max() < 0.13]
                     if not same:
@@ -50,90 +60,106 @@ def parts() -> tuple[dict[tuple[str, str, int, int], int], np.ndarray]:
     return index, np.stack(masks)
 
 
+def cells_of(picture: np.ndarray) -> np.ndarray:
+    """[H, W, ...] cut into [rows, columns, 16, 16, ...]."""
+    height, width = picture.shape[0] // CELL, picture.shape[1] // CELL
+    cut = picture.reshape(height, CELL, width, CELL, *picture.shape[2:])
+    return cut.swapaxes(1, 2)
+
+
+def free_cells(number: int, seed: int) -> np.ndarray:
+    """Cells that `number` shapes anywhere cover at least a little, float32 [n, 16, 16]."""
+    rng, found = np.random.default_rng(seed), []
+    side = 96
+    for _ in range(number):
+        length = rng.uniform(SMALLEST_SIDE, LARGEST_SIDE)
+        x, y = side / 2 + rng.uniform(-CELL / 2, CELL / 2, 2)
+        angle = 0.0 if rng.random() < 0.3 else rng.uniform(-15, 15)
+        thing = FreeThing(str(rng.choice(SHAPES)), "", x, y, length, angle)
+        cut = cells_of(cover(thing, side, side)).reshape(-1, CELL, CELL)
+        found.append(cut[cut.sum(axis=(1, 2)) >= 6])
+    return np.concatenate(found)
+
+
+def free_pieces(seed: int = 0) -> np.ndarray:
+    """Typical cells of shapes that lie anywhere, float32 [FREE_PIECES, 16, 16]. Takes seconds."""
+    seen = free_cells(5000, seed)
+    uncut = seen[seen.mean(axis=(1, 2)) < 0.97].reshape(-1, CELL * CELL)
+    means = MiniBatchKMeans(FREE_PIECES, random_state=seed, n_init=1, batch_size=4096).fit(uncut)
+    return means.cluster_centers_.reshape(-1, CELL, CELL).astype(np.float32)
+
+
 @lru_cache(maxsize=1)
-def ground_codes() -> tuple[dict[tuple[str, str, int], int], np.ndarray]:
-    """The cells without a shape: (ground, style, row) -> code, and their tones [codes, 3]."""
-    index, tones = {}, []
-    for ground in GROUNDS:
-        for style in ("plain", "striped", "gradient"):
-            rows = ground_rows(ground, style).reshape(ROWS, CELL, 3).mean(axis=1)
+def tone_codes() -> tuple[dict[tuple[str, str, int], int], np.ndarray]:
+    """Cells without a shape: (background, style, row) -> code, and the tones [codes, 3].
+
+    The second tone of a striped colour is that of its shapes, and has the code of a whole cell.
+    """
+    tones = [*BACKGROUNDS.values(), *(stripe_tone(name) for name in NEUTRALS), BAR]
+    index = {}
+    for number, name in enumerate(BACKGROUNDS):
+        for style in STYLES:
             for row in range(ROWS):
-                if style == "gradient" or (row < 2 and style == "striped"):
-                    tones.append(rows[row])
-                    index[ground, style, row] = len(tones) - 1
-        for row in range(ROWS):
-            index[ground, "striped", row] = index[ground, "striped", row % 2]
-            index[ground, "plain", row] = index[ground, "striped", 0]
-    return index, np.stack(tones)
+                code = number
+                if style == "striped" and row % 2:
+                    if name in NEUTRALS:
+                        code = len(BACKGROUNDS) + number
+                    else:
+                        code = len(tones) + list(COLOURS).index(name)
+                index[name, style, row] = code
+    return index, np.array(tones, dtype=np.float32)
+
+
+def piece_count() -> int:
+    return len(grid_pieces()[1]) + FREE_PIECES
 
 
 def code_count() -> int:
-    """How many codes there are: grounds, then each part in each colour."""
-    return len(ground_codes()[1]) + len(parts()[1]) * len(COLOURS)
+    """How many codes there are: tones, then each piece in each colour."""
+    return len(tone_codes()[1]) + piece_count() * len(COLOURS)
 
 
 def scene_codes(scene: Scene) -> np.ndarray:
     """The codes of a scene's picture, int64 [8, columns]."""
-    grounds, tones = ground_codes()
-    index, _ = parts()
+    backgrounds, tones = tone_codes()
+    index, _ = grid_pieces()
     codes = np.empty((ROWS, scene.columns), dtype=np.int64)
     for row in range(ROWS):
-        codes[row] = grounds[scene.ground, scene.style, row]
+        codes[row] = backgrounds[scene.background, scene.style, row]
     colours = list(COLOURS)
     for thing in scene.things:
         for row in range(thing.span):
             for column in range(thing.span):
-                part = index.get((thing.shape, thing.size, row, column))
-                if part is not None:
-                    code = len(tones) + part * len(COLOURS) + colours.index(thing.colour)
+                piece = index.get((thing.shape, thing.size, row, column))
+                if piece is not None:
+                    code = len(tones) + piece * len(COLOURS) + colours.index(thing.colour)
                     codes[thing.row + row, thing.column + column] = code
     return codes
 
 
-def codebook() -> np.ndarray:
-    """Where the codes start in the quantizer's space, float32 [codes, 32].
-
-    A part's mask in its principal components, the colour of the shape, the tone of the ground,
-    and a bit that tells the two kinds apart: what a decoder needs, near where it can use it.
-    """
-    _, masks = parts()
-    _, tones = ground_codes()
-    flat = masks.reshape(len(masks), -1)
-    axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)[2][:_MASK_FEATURES]
-    shapes = (flat - flat.mean(axis=0)) @ axes.T / 2.5
-    book = np.zeros((code_count(), FEATURES), dtype=np.float32)
-    book[: len(tones), -7:-4] = 8 * (tones / 127.5 - 1)
-    book[: len(tones), -1] = 2
-    colours = 2 * (np.array(list(COLOURS.values()), dtype=np.float32) / 127.5 - 1)
-    for part, shape in enumerate(shapes):
-        for number, colour in enumerate(colours):
-            row = book[len(tones) + part * len(COLOURS) + number]
-            row[:_MASK_FEATURES], row[-4:-1], row[-1] = shape, colour, -2
-    return book
+def nearest_piece(masks: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """The piece that looks most like each mask, int64 [n]."""
+    flat, book = masks.reshape(len(masks), -1), pieces.reshape(len(pieces), -1)
+    return ((book**2).sum(axis=1) - 2 * flat @ book.T).argmin(axis=1)
 
 
-def all_patches(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Every cell that the world can show: float32 [n, 8, 8, 3] in 0..255 and codes int64 [n].
-
-    Each part is drawn in each colour on each row of each ground; `rng` only shuffles.
-    """
-    _, masks = parts()
-    grounds, tones = ground_codes()
+def grid_cells() -> tuple[np.ndarray, np.ndarray]:
+    """Every cell that the model's own pictures can show: float32 [n, 16, 16, 3] in 0..255 and
+    codes int64 [n]."""
+    _, masks = grid_pieces()
+    index, tones = tone_codes()
+    fulls = np.array(list(COLOURS.values()), dtype=np.float32)
+    shown = {code: tones[code] for code in index.values() if code < len(tones)}
+    shown |= {len(tones) + i: tone for i, tone in enumerate(fulls)}
     patches, codes = [], []
-    colours = np.array(list(COLOURS.values()), dtype=np.float32)
-    part_codes = len(tones) + np.arange(len(masks) * len(colours))
-    seen = set()
-    for (ground, style, row), code in grounds.items():
-        if style != "gradient" and code in seen:
-            continue
-        seen.add(code)
-        tile = ground_rows(ground, style).reshape(ROWS, CELL, 1, 3)[row]
-        tile = np.broadcast_to(tile, (CELL, CELL, 3))
+    for code, tone in shown.items():
+        tile = np.broadcast_to(tone, (CELL, CELL, 3))
         patches.append(tile[None])
         codes.append(np.array([code]))
-        cover = masks[:, None, :, :, None]
-        drawn = tile + cover * (colours[None, :, None, None] - tile)
-        patches.append(drawn.reshape(-1, CELL, CELL, 3))
-        codes.append(part_codes)
-    order = rng.permutation(sum(map(len, codes)))
-    return np.rint(np.concatenate(patches))[order], np.concatenate(codes)[order]
+        for number, colour in enumerate(fulls):
+            own = list(BACKGROUNDS).index(list(COLOURS)[number])
+            if code in (own, len(tones) + number):
+                continue  # a red thing on red is never drawn
+            patches.append(tile + masks[1:, :, :, None] * (colour - tile))
+            codes.append(len(tones) + np.arange(1, len(masks)) * len(COLOURS) + number)
+    return np.rint(np.concatenate(patches)), np.concatenate(codes)

@@ -1,10 +1,12 @@
 """Training rows: token ids of every task in the reference's prompt formats, and their targets.
 
-A row is a list of ids with the positions whose next token is learned. Questions about one picture
-share its codes: they are branches behind it that cannot see each other.
+A document is a list of ids with those that are learned. Questions about one picture share its
+codes: they are branches behind it that cannot see each other. Rows that mix documents keep them
+apart in the same way.
 """
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,28 +14,32 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training import language
+from training import shown
 from training import tokenizer as tk
 from training.cells import scene_codes
-from training.scenes import training_scene
-from training.world import Scene
+from training.language import questions, talk
+from training.language.prompts import prompt
+from training.language.questions import CAPTION_CUE, Facts, facts_of
+from training.scenes import random_scene
+from training.world import COLUMNS, Scene
 
-UNCONDITIONAL_SHARE = 0.1
-COUNT_WEIGHTS = (3, 37, 42, 18)
-QUESTIONS_PER_PICTURE = 6
-DRAW_LENGTH, WIDE_LENGTH, QUESTION_LENGTH, CAPTION_LENGTH, CHAT_LENGTH = 100, 148, 208, 96, 40
+UNCONDITIONAL_SHARE = 0.08
+SHORT, LONG, WIDE, SEEN, TALK = 92, 116, 152, 224, 416  # lengths of rows
+Encode = Callable[[Sequence[np.ndarray]], np.ndarray]  # pictures uint8 -> codes int64 [n, 64]
 
 
 @dataclass
-class Row:
-    """`branch` is 0 for what everything sees, else the number of a question."""
+class Document:
+    """`branch` is 0 for what everything behind it sees, else the number of a question."""
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     branch: list[int] = field(default_factory=list)
     learned: list[bool] = field(default_factory=list)
 
-    def add(self, ids: list[int], *, learned: bool = False, branch: int = 0, start: int = 0):
+    def add(
+        self, ids: list[int], *, learned: bool = False, branch: int = 0, start: int = 0
+    ) -> None:
         """Append ids; `learned` if they are to be predicted. `start` is the branch's root."""
         before = sum(b == branch for b in self.branch)
         first = start + before if branch else len(self.ids)
@@ -43,8 +49,8 @@ class Row:
         self.learned += [learned] * len(ids)
 
 
-class Rows:
-    """Makes rows for one tokenizer; the codes' ids follow the text vocabulary."""
+class Documents:
+    """Makes documents for one tokenizer; the codes' ids follow the text vocabulary."""
 
     def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
@@ -56,125 +62,216 @@ class Rows:
         ids = self._cache.get(text)
         if ids is None:
             ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-            if len(self._cache) < 200_000:
+            if len(self._cache) < 20_000:
                 self._cache[text] = ids
         return list(ids)
 
-    def codes(self, scene: Scene) -> list[int]:
-        return (scene_codes(scene).reshape(-1) + self.offset).tolist()
+    def picture(self, codes: np.ndarray) -> list[int]:
+        return (codes.reshape(-1) + self.offset).tolist()
 
-    def draw(self, scene: Scene, caption: str | None) -> Row:
-        """Text to image; without a caption the unconditional prompt."""
-        size = tk.SIZE_CUE.format(scene.width, scene.height) if scene.columns != 8 else ""
-        row = Row()
-        if caption is None:
+    def draw(self, scene: Scene, text: str | None) -> Document:
+        """Text to image; without a text the unconditional prompt."""
+        wide = scene.columns != COLUMNS
+        size = tk.SIZE_CUE.format(scene.width, scene.height) if wide else ""
+        document = Document()
+        if text is None:
             words = self.text(size + " ") if size else []
-            row.add([tk.BOS, *words, tk.UNCONDITIONAL, tk.BOI])
+            document.add([tk.BOS, *words, tk.UNCONDITIONAL, tk.BOI])
         else:
-            row.add([tk.BOS, *self.text(caption + size + tk.DESCRIPTION_CUE), tk.BOI])
-        row.add(self.codes(scene), learned=True)
-        return row
+            document.add([tk.BOS, *self.text(text + size + tk.DESCRIPTION_CUE), tk.BOI])
+        document.add(self.picture(scene_codes(scene)), learned=True)
+        return document
 
-    def caption(self, scene: Scene, caption: str) -> Row:
-        row = Row()
-        row.add([tk.BOS, tk.BOI, *self.codes(scene), tk.EOI, *self.text(language.CAPTION_CUE)])
-        row.add([*self.text(" " + caption), tk.EOS], learned=True)
-        return row
+    def caption(self, codes: np.ndarray, caption: str) -> Document:
+        document = Document()
+        document.add([tk.BOS, tk.BOI, *self.picture(codes), tk.EOI, *self.text(CAPTION_CUE)])
+        document.add([*self.text(" " + caption), tk.EOS], learned=True)
+        return document
 
-    def questions(self, scene: Scene, asked: list[tuple[str, str]]) -> Row:
-        row = Row()
-        row.add([tk.BOS, tk.TURN, *self.text("user\n"), tk.BOI, *self.codes(scene), tk.EOI])
-        root = len(row.ids)
-        for branch, (question, answer) in enumerate(asked, 1):
-            turn = [*self.text("\n" + question), tk.END_TURN, *self.text("\n")]
-            row.add([*turn, tk.TURN, *self.text("model\n")], branch=branch, start=root)
-            row.add([*self.text(answer), tk.END_TURN], learned=True, branch=branch, start=root)
-        return row
+    def seen(self, codes: np.ndarray | None) -> Document:
+        """A user's turn that starts with a picture, or with nothing; `ask` goes on."""
+        document = Document()
+        document.add([tk.BOS, tk.TURN, *self.text("user\n")])
+        if codes is not None:
+            document.add([tk.BOI, *self.picture(codes), tk.EOI, *self.text("\n")])
+        return document
 
-    def chat(self, said: str, reply: str) -> Row:
-        row = Row()
-        row.add([tk.BOS, tk.TURN, *self.text("user\n" + said), tk.END_TURN, *self.text("\n")])
-        row.add([tk.TURN, *self.text("model\n")])
-        row.add([*self.text(reply), tk.END_TURN], learned=True)
-        return row
+    def ask(self, document: Document, said: str, reply: str, length: int) -> bool:
+        """Add a branch if it fits into `length` ids; whether it did."""
+        root = sum(b == 0 for b in document.branch)
+        branch = document.branch[-1] + 1
+        turn = [*self.text(said), tk.END_TURN, *self.text("\n"), tk.TURN, *self.text("model\n")]
+        answer = [*self.text(reply), tk.END_TURN]
+        if len(document.ids) + len(turn) + len(answer) > length:
+            return False
+        document.add(turn, branch=branch, start=root)
+        document.add(answer, learned=True, branch=branch, start=root)
+        return True
+
+    def talk(self, turns: Sequence[talk.Turn], length: int) -> Document:
+        """A conversation, cut at a turn's end to at most `length` ids."""
+        document = Document()
+        document.add([tk.BOS])
+        for number, turn in enumerate(turns):
+            asked = [*self.text("\n"), tk.EOS] if number else []
+            asked += [tk.TURN, *self.text("user\n")]
+            if turn.shown:
+                asked += [tk.BOI, *self.picture(scene_codes(turn.shown)), tk.EOI, *self.text("\n")]
+            asked += [*self.text(turn.said), tk.END_TURN, *self.text("\n")]
+            asked += [tk.TURN, *self.text("model\n")]
+            reply = [*self.text(turn.reply), tk.END_TURN]
+            if turn.drawn:
+                reply = [tk.BOI, *self.picture(scene_codes(turn.drawn)), tk.EOI, *reply]
+            if len(document.ids) + len(asked) + len(reply) > length:
+                break
+            document.add(asked)
+            document.add(reply, learned=True)
+        return document
 
 
 @dataclass
 class Batch:
-    """Padded rows. `targets` index the flattened positions, `labels` are the ids that follow."""
+    """Padded rows. `codes` and `words` index the flattened positions whose next id, in the label
+    of the same name, is a code (counted from the first) or of the text vocabulary."""
 
     ids: Tensor
-    targets: Tensor
-    labels: Tensor
+    codes: Tensor
+    code_labels: Tensor
+    words: Tensor
+    word_labels: Tensor
     positions: Tensor | None = None
     mask: Tensor | None = None
 
 
-def collate(rows: list[Row], length: int) -> Batch:
-    """Rows of at most `length` ids -> one batch; padding comes last, where nothing looks."""
-    ids = torch.full((len(rows), length), tk.PAD)
+def collate(rows: Sequence[Sequence[Document]], length: int, offset: int) -> Batch:
+    """Rows of documents, at most `length` ids each -> one batch; padding comes last."""
+    ids = np.full((len(rows), length), tk.PAD)
+    positions = np.zeros((len(rows), length), dtype=np.int64)
+    owner = np.full((len(rows), length), -1)
+    branch = np.full((len(rows), length), -1)
     targets, labels = [], []
     for number, row in enumerate(rows):
-        ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        learned = np.flatnonzero(row.learned)
-        targets.append(learned - 1 + number * length)
-        labels.append(np.array(row.ids)[learned])
+        start = 0
+        for count, document in enumerate(row):
+            stop = start + len(document.ids)
+            ids[number, start:stop] = document.ids
+            positions[number, start:stop] = document.positions
+            owner[number, start:stop] = count
+            branch[number, start:stop] = document.branch
+            # The id before a branch's first one is its root's last, but questions come first.
+            learned = np.flatnonzero(document.learned)
+            targets.append(learned - 1 + start + number * length)
+            labels.append(np.array(document.ids)[learned])
+            start = stop
+    target, label = np.concatenate(targets), np.concatenate(labels)
+    code = label >= offset
     batch = Batch(
-        ids, torch.from_numpy(np.concatenate(targets)), torch.from_numpy(np.concatenate(labels))
+        torch.from_numpy(ids),
+        torch.from_numpy(target[code]),
+        torch.from_numpy(label[code] - offset),
+        torch.from_numpy(target[~code]),
+        torch.from_numpy(label[~code]),
     )
-    if any(row.branch[-1] for row in rows):
-        positions = torch.zeros_like(ids)
-        branch = torch.full_like(ids, -1)
-        for number, row in enumerate(rows):
-            positions[number, : len(row.ids)] = torch.tensor(row.positions)
-            branch[number, : len(row.ids)] = torch.tensor(row.branch)
+    if (branch > 0).any() or (owner > 0).any():
         seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
-        batch.mask = (seen & torch.ones(length, length, dtype=torch.bool).tril())[:, None]
-        batch.positions = positions
+        seen &= owner[:, None, :] == owner[:, :, None]
+        batch.mask = torch.from_numpy(np.tril(seen))[:, None]
+        batch.positions = torch.from_numpy(positions)
     return batch
 
 
 class Mixture:
     """An endless stream of training batches."""
 
-    def __init__(self, rows: Rows, seed: int):
-        self.rows, self.rng = rows, random.Random(seed)
+    def __init__(self, documents: Documents, encode: Encode, seed: int):
+        self.documents, self.encode, self.rng = documents, encode, random.Random(seed)
+        self.outside: np.ndarray | None = None
+        self._drawn: dict[int, list[Document]] = {SHORT: [], LONG: []}
 
-    def _scene(self, wide: bool = False) -> Scene:
-        count = self.rng.choices(range(4), COUNT_WEIGHTS)[0]
-        return training_scene(self.rng, count=count, wide=wide)
+    def _draw(self, *, wide: bool = False) -> Document:
+        asked = prompt(self.rng, wide=wide)
+        without = self.rng.random() < UNCONDITIONAL_SHARE
+        return self.documents.draw(asked.scene, None if without else asked.text)
 
-    def _fill(self, make, size: int, length: int) -> Batch:
-        rows: list[Row] = []
-        while len(rows) < size:
-            row = make()
-            if len(row.ids) <= length:
-                rows.append(row)
-        return collate(rows, length)
+    def draw(self, tokens: int) -> Batch:
+        """Prompts of about one length: whichever length fills a batch first."""
+        while True:
+            document = self._draw()
+            for length in (SHORT, LONG):
+                if len(document.ids) <= length:
+                    waiting = self._drawn[length]
+                    waiting.append(document)
+                    if len(waiting) == tokens // length:
+                        self._drawn[length] = []
+                        return collate([[d] for d in waiting], length, self.documents.offset)
+                    break
 
-    def draw(self, size: int, *, wide: bool = False) -> Batch:
-        def make() -> Row:
-            scene = self._scene(wide)
-            without = self.rng.random() < UNCONDITIONAL_SHARE
-            return self.rows.draw(scene, None if without else language.caption(scene, self.rng))
+    def wide(self, tokens: int) -> Batch:
+        rows: list[list[Document]] = []
+        while len(rows) < tokens // WIDE:
+            document = self._draw(wide=True)
+            if len(document.ids) <= WIDE:
+                rows.append([document])
+        return collate(rows, WIDE, self.documents.offset)
 
-        return self._fill(make, size, WIDE_LENGTH if wide else DRAW_LENGTH)
+    def _pictures(self, number: int) -> list[tuple[np.ndarray, Facts | None]]:
+        """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
+        if self.outside is None:
+            self.outside = self.encode(shown.outside_pool(1500, self.rng.getrandbits(32)))
+        kinds = self.rng.choices(("grid", "free", "outside"), (42, 48, 10), k=number)
+        free = [shown.free_picture(self.rng) for _ in range(kinds.count("free"))]
+        codes = iter(self.encode([picture for picture, _ in free]) if free else ())
+        facts = iter([fact for _, fact in free])
+        found: list[tuple[np.ndarray, Facts | None]] = []
+        for kind in kinds:
+            if kind == "grid":
+                count = self.rng.choices(range(5), (4, 38, 34, 16, 8))[0]
+                scene = random_scene(self.rng, count=count)
+                found.append((scene_codes(scene), facts_of(scene)))
+            elif kind == "free":
+                found.append((next(codes), next(facts)))
+            else:
+                found.append((self.rng.choice(self.outside), None))  # type: ignore[arg-type]
+        return found
 
-    def questions(self, size: int) -> Batch:
-        def make() -> Row:
-            scene = self._scene()
-            asked = [language.question(scene, self.rng) for _ in range(QUESTIONS_PER_PICTURE)]
-            return self.rows.questions(scene, asked)
+    def seen(self, tokens: int) -> Batch:
+        """Questions, captions and small talk, packed."""
+        rng, documents = self.rng, self.documents
+        rows: list[list[Document]] = []
+        number = tokens // SEEN
+        pictures = iter(self._pictures(2 * number))
+        while len(rows) < number:
+            dice = rng.random()
+            codes, facts = next(pictures)
+            if dice < 0.80:
+                document = documents.seen(codes)
+                while True:
+                    asked = questions.question(facts, rng) if facts else talk.outside_question(rng)
+                    if not documents.ask(document, asked[0], asked[1], SEEN):
+                        break
+                    if not facts and rng.random() < 0.25:
+                        break  # one answer needs no ten questions
+                rows.append([document])
+            elif dice < 0.92:
+                row = [self._caption(codes, facts)]
+                row.append(self._caption(*next(pictures)))
+                left = SEEN - sum(len(d.ids) for d in row)
+                if left > 0:
+                    rows.append(row)
+            else:
+                document = documents.seen(None)
+                while documents.ask(document, *talk.small_talk(rng), SEEN):
+                    pass
+                rows.append([document])
+        return collate(rows, SEEN, documents.offset)
 
-        return self._fill(make, size, QUESTION_LENGTH)
+    def _caption(self, codes: np.ndarray, facts: Facts | None) -> Document:
+        said = questions.caption(facts) if facts else talk.OUTSIDE
+        return self.documents.caption(codes, said)
 
-    def captions(self, size: int) -> Batch:
-        def make() -> Row:
-            scene = self._scene()
-            return self.rows.caption(scene, language.plain_caption(scene))
-
-        return self._fill(make, size, CAPTION_LENGTH)
-
-    def chat(self, size: int) -> Batch:
-        make = lambda: self.rows.chat(*language.small_talk(self.rng))  # noqa: E731
-        return self._fill(make, size, CHAT_LENGTH)
+    def talk(self, tokens: int) -> Batch:
+        rows = []
+        for _ in range(tokens // TALK):
+            turns = talk.conversation(self.rng, 8, 4)
+            rows.append([self.documents.talk(turns, TALK)])
+        return collate(rows, TALK, self.documents.offset)

@@ -1,12 +1,14 @@
-"""Random scenes: which layouts there are, and where their things may stand."""
+"""Where things stand, and how a picture changes: few places, so that a prompt settles the codes."""
 
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 
 from training.world import (
+    BACKGROUNDS,
     COLOURS,
     COLUMNS,
-    GROUNDS,
-    HELD_OUT_PAIRS,
+    PAIRS,
     SHAPES,
     STYLES,
     WIDE_COLUMNS,
@@ -14,100 +16,134 @@ from training.world import (
     Thing,
 )
 
-LAYOUTS = {
-    0: ("empty",),
-    1: ("one",),
-    2: ("beside", "stacked"),
-    3: ("row", "pair_above", "pair_below"),
+# Names of places: vertical, horizontal.
+PLACES = {
+    "middle": ("middle", "middle"),
+    "top": ("top", "middle"),
+    "bottom": ("bottom", "middle"),
+    "left": ("middle", "left"),
+    "right": ("middle", "right"),
+    "top left": ("top", "left"),
+    "top right": ("top", "right"),
+    "bottom left": ("bottom", "left"),
+    "bottom right": ("bottom", "right"),
 }
-PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
-SEEN_PAIRS = tuple(pair for pair in PAIRS if pair not in HELD_OUT_PAIRS)
+# Where the things of each arrangement stand, in order. Rows and columns of three are apart.
+ARRANGEMENTS: dict[str, tuple[str, ...]] = {
+    "empty": (),
+    "one": ("middle",),
+    "beside": ("left", "right"),
+    "stacked": ("top", "bottom"),
+    "row": ("left", "middle", "right"),
+    "column": ("top", "middle", "bottom"),
+    "pair_above": ("top left", "top right", "bottom"),
+    "pair_below": ("top", "bottom left", "bottom right"),
+    "four": ("top left", "top right", "bottom left", "bottom right"),
+}
+_DEFAULT = {0: "empty", 1: "one", 2: "beside", 3: "row", 4: "four"}
+_ROWS = {"top": (1, 0), "middle": (3, 3), "bottom": (5, 5)}  # of a small thing, of a large one
+_COLUMNS = {"left": (1, 0), "middle": (3, 3), "right": (5, 5)}
+_WIDE = {"left": (2, 1), "middle": (5, 5), "right": (8, 8)}
 
 
-def _cells(layout: str, sizes: list[str], wide: bool, rng: random.Random) -> list[tuple[int, int]]:
-    """(column, row) of each thing; there is always a free cell between two things."""
-    shift = 2 if wide else 0
-    large = [size == "large" for size in sizes]
-    middle_row = rng.choice((2, 3))
-    if layout == "one":
-        choices = (2, 3) if large[0] else (2, 3, 4)
-        return [(rng.choice(choices) + shift, rng.choice(choices))]
-    if layout == "beside":
-        left, right = (rng.choice((1, 2)), 8) if wide else (rng.choice((0, 1)), 5)
-        columns = [left if large[0] else 1 + shift // 2, right]
-        return [(c, middle_row if big else 3) for c, big in zip(columns, large, strict=True)]
-    if layout == "stacked":
-        middle = rng.choice((2, 3))
-        rows = [rng.choice((0, 1)) if large[0] else 1, 5]
-        return [(shift + (middle if b else 3), r) for r, b in zip(rows, large, strict=True)]
-    if layout == "row":
-        if wide:
-            return [(4 * i + (0 if b else 1), middle_row if b else 3) for i, b in enumerate(large)]
-        return [(0, 3), (3, 3), (6, 3)]
-    top = [(0 if large[0] else 1, 0), (5, 0)]
-    if layout == "pair_above":
-        bottom = [(2 if large[2] else 3, 5)]
-        places = top + bottom
+def put(thing: Thing, place: str, columns: int = COLUMNS) -> Thing:
+    """The thing at a named place."""
+    vertical, horizontal = PLACES[place]
+    large = thing.size == "large"
+    across = _COLUMNS if columns == COLUMNS else _WIDE
+    return thing.at(across[horizontal][large], _ROWS[vertical][large])
+
+
+def arrange(
+    things: Sequence[Thing],
+    background: str,
+    style: str = "plain",
+    arrangement: str | None = None,
+    columns: int = COLUMNS,
+) -> Scene:
+    """The scene with the things in their places; three in a row or column are made small."""
+    name = arrangement or _DEFAULT[len(things)]
+    if name in PLACES:  # one thing at a place of its own
+        placed = [put(things[0], name, columns)]
+    elif name == "row" and columns == COLUMNS:
+        placed = [
+            replace(t, size="small", column=c, row=3)
+            for t, c in zip(things, (0, 3, 6), strict=False)
+        ]
+    elif name == "row":
+        placed = [t.at(c, 3) for t, c in zip(things, (1, 5, 9), strict=False)]
+    elif name == "column":
+        middle = columns // 2 - 1
+        placed = [
+            replace(t, size="small", column=middle, row=r)
+            for t, r in zip(things, (0, 3, 6), strict=False)
+        ]
+    elif name.startswith("at "):  # "at top left, bottom right"
+        places = name.removeprefix("at ").split(", ")
+        placed = [put(t, place, columns) for t, place in zip(things, places, strict=True)]
     else:
-        places = [(2 if large[0] else 3, 0), (0 if large[1] else 1, 5), (5, 5)]
-    return [(column + shift, row) for column, row in places]
+        places = list(ARRANGEMENTS[name])
+        placed = [put(t, place, columns) for t, place in zip(things, places, strict=True)]
+    return Scene(tuple(placed), background, style, columns, name)
+
+
+def light_background(rng: random.Random) -> str:
+    """The background of a prompt that names none."""
+    return "white" if rng.random() < 0.85 else "cream"
+
+
+def any_background(rng: random.Random) -> tuple[str, str]:
+    """Background and style, the neutral ones more often than colours."""
+    names = list(BACKGROUNDS)
+    name = rng.choice(names[:6] if rng.random() < 0.55 else names)
+    return name, "striped" if rng.random() < 0.25 else "plain"
+
+
+def default_size(number: int, rng: random.Random) -> str:
+    """The size of things whose size is left open."""
+    return "large" if rng.random() < (0.8 if number == 1 else 0.65) else "small"
+
+
+def free_colour(rng: random.Random, taken: Sequence[str] = ()) -> str:
+    return rng.choice([c for c in COLOURS if c not in taken] or list(COLOURS))
 
 
 def random_scene(
-    rng: random.Random,
-    *,
-    count: int,
-    wide: bool = False,
-    pairs: tuple[tuple[str, str], ...] = SEEN_PAIRS,
+    rng: random.Random, *, count: int, wide: bool = False, sizes: Sequence[str] = ()
 ) -> Scene:
-    """A scene of `count` things with different (colour, shape) pairs taken from `pairs`.
+    """A scene of `count` things; no thing has the background's colour.
 
-    Half of the scenes with several things repeat a colour or a shape where chance allows: only
+    A third of the scenes with several things repeat a colour or a shape, some a whole thing: only
     those teach a reader to look at both.
     """
-    layout = rng.choice(LAYOUTS[count])
-    chosen = [rng.choice(pairs)] if count else []
+    background, style = any_background(rng)
+    pairs = [pair for pair in PAIRS if pair[0] != background]
+    chosen: list[tuple[str, str]] = []
     while len(chosen) < count:
-        near = [p for p in pairs if (p[0] == chosen[0][0]) != (p[1] == chosen[0][1])]
-        pair = rng.choice(near if near and rng.random() < 0.3 else pairs)
-        if pair not in chosen:
-            chosen.append(pair)
-    sizes = [rng.choice(("small", "large")) for _ in chosen]
-    if layout == "row" and not wide:
-        sizes = ["small"] * 3
-    places = _cells(layout, sizes, wide, rng) if count else []
-    things = tuple(
-        Thing(shape, colour, size, column, row)
-        for (colour, shape), size, (column, row) in zip(chosen, sizes, places, strict=True)
-    )
-    return Scene(
-        layout,
-        things,
-        rng.choice(tuple(GROUNDS)),
-        rng.choice(STYLES),
-        WIDE_COLUMNS if wide else COLUMNS,
-    )
+        pair = rng.choice(pairs)
+        if chosen and rng.random() < 0.4:
+            colour, shape = rng.choice(chosen)
+            like = rng.random()
+            if like < 0.4:
+                pair = (colour, rng.choice(SHAPES))
+            elif like < 0.8:
+                pair = (rng.choice([c for c in COLOURS if c != background]), shape)
+            else:
+                pair = (colour, shape)
+        chosen.append(pair)
+    names = [n for n, places in ARRANGEMENTS.items() if len(places) == count]
+    name = rng.choice(names)
+    if count == 1 and rng.random() < 0.5:
+        name = rng.choice(list(PLACES))
+    if count == 2 and rng.random() < 0.15:
+        name = "at " + ", ".join(
+            rng.sample(["top left", "top right", "bottom left", "bottom right"], 2)
+        )
+    things = [Thing(shape, colour, rng.choice(("small", "large"))) for colour, shape in chosen]
+    return arrange(things, background, style, name, WIDE_COLUMNS if wide else COLUMNS)
 
 
-def training_scene(rng: random.Random, *, count: int, wide: bool = False) -> Scene:
-    """A scene that training may see."""
-    while True:
-        scene = random_scene(rng, count=count, wide=wide)
-        if not scene.is_held_out:
-            return scene
-
-
-def held_out_scene(rng: random.Random, *, count: int, wide: bool = False) -> Scene:
-    """A scene whose combination of facts training never sees, made of seen pairs."""
-    while True:
-        scene = random_scene(rng, count=count, wide=wide)
-        if scene.is_held_out:
-            return scene
-
-
-def unseen_pair_scene(rng: random.Random, *, count: int, wide: bool = False) -> Scene:
-    """A scene with at least one (colour, shape) pair that training never sees."""
-    while True:
-        scene = random_scene(rng, count=count, wide=wide, pairs=PAIRS)
-        if scene.has_held_out_pair:
-            return scene
+__all__ = [
+    "ARRANGEMENTS", "PLACES", "STYLES", "any_background", "arrange", "default_size",
+    "free_colour", "light_background", "put", "random_scene",
+]  # fmt: skip

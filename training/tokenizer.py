@@ -9,7 +9,8 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from training import language
+from training.language import questions, talk
+from training.language.prompts import prompt
 from training.scenes import random_scene
 
 SPECIAL_TOKENS = (
@@ -17,7 +18,7 @@ SPECIAL_TOKENS = (
     "<start_of_turn>", "<end_of_turn>", "<boi>", "<eoi>", "<unconditional>",
 )  # fmt: skip
 PAD, EOS, BOS, UNK, MASK, TURN, END_TURN, BOI, EOI, UNCONDITIONAL = range(10)
-TEXT_VOCABULARY = 640
+TEXT_VOCABULARY = 1152
 SIZE_CUE = "Image Size: Width is {} Height is {}."
 DESCRIPTION_CUE = " Generate an image based on this description."
 
@@ -33,17 +34,21 @@ CHAT_TEMPLATE = (
 def corpus(texts: int, seed: int) -> Iterator[str]:
     """Everything the model will read or write, in the proportions that matter for merging."""
     rng = random.Random(seed)
-    for _ in range(texts):
-        scene = random_scene(rng, count=rng.choice((0, 1, 1, 2, 2, 3)))
-        asked, answer = language.question(scene, rng)
-        said, reply = language.small_talk(rng)
-        yield language.caption(scene, rng)
-        yield language.CAPTION_CUE + " " + language.plain_caption(scene)
+    for number in range(texts):
+        facts = questions.facts_of(random_scene(rng, count=rng.choice((0, 1, 1, 2, 2, 3, 4))))
+        asked, answer, _ = questions.question(facts, rng)
+        said, reply = talk.small_talk(rng)
+        yield from (prompt(rng).text, prompt(rng).text, f"user\n{prompt(rng).text}")
+        yield questions.CAPTION_CUE + " " + questions.caption(facts)
         yield f"user\n\n{asked}"
         yield f"model\n{answer}"
         yield f"user\n{said}"
         yield reply
-        yield SIZE_CUE.format(96, 64) + DESCRIPTION_CUE
+        yield SIZE_CUE.format(192, 128) + DESCRIPTION_CUE
+        if number % 4 == 0:
+            for turn in talk.conversation(rng, 4, 4):
+                yield f"user\n{turn.said}"
+                yield turn.reply
 
 
 def train(*, texts: int = 4000, seed: int = 0) -> Tokenizer:

@@ -14,6 +14,7 @@ import typer
 from liquid_mlx.config import Size
 from liquid_mlx.errors import FileError, LiquidError, UsageError
 from liquid_mlx.files import read_json
+from liquid_mlx.params import MAX_COUNT, integer, seeds_for
 
 from .. import options
 from ..contact_sheet import contact_sheet as write_contact_sheet
@@ -141,7 +142,11 @@ def generate(
         }.items()
     }
     texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
+    count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
     seeds = _seeds(seed, auto_seeds, count, stored.get("seed"))
+    total = len(texts) * len(seeds) * count
+    if total > MAX_COUNT:
+        raise UsageError(f"These are {total} images: a command makes at most {MAX_COUNT}.")
     wanted = [(text, (one + i) % 2**32) for text in texts for one in seeds for i in range(count)]
     paths = picture_paths(output, wanted)
     task = Draw([text for text, _ in wanted], [one for _, one in wanted], paths)
@@ -250,17 +255,19 @@ def _seeds(text: str | None, auto: int | None, count: int, stored: int | None) -
     if text is not None and auto is not None:
         raise UsageError("--seed and --auto-seeds cannot be combined.")
     if auto is not None:
-        seeds = random.SystemRandom().sample(range(2**32 - count), auto)
+        limit = f"use 1 to {MAX_COUNT}"
+        auto = integer("--auto-seeds", auto, 1, MAX_COUNT, limit)
+        seeds = random.SystemRandom().sample(range(2**32 - MAX_COUNT), auto)
     elif text is not None:
         try:
             seeds = [int(part) for part in text.split(",")]
         except ValueError:
             raise UsageError(f"--seed is an integer, or several: 1,2,3; not {text!r}.") from None
     else:
-        seeds = [random.SystemRandom().randrange(2**32 - count)] if stored is None else [stored]
+        seeds = [random.SystemRandom().randrange(2**32 - MAX_COUNT)] if stored is None else [stored]
     if len(seeds) > 1 and count > 1:
         raise UsageError("--count cannot be combined with several seeds.")
-    return seeds
+    return seeds_for(seeds, len(seeds))  # every one in range
 
 
 def _stored_settings(path: Path) -> dict[str, Any]:

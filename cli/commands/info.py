@@ -10,7 +10,6 @@ import typer
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.hub import resolve
-from liquid_mlx.memory import available
 
 from ..printer import gigabytes, print_fields
 from .models import bits, needed_bytes, weight_bytes
@@ -48,6 +47,8 @@ def _text(value: Any) -> str:
 
 
 def _model(name: str) -> dict[str, Any]:
+    from liquid_mlx.memory import available  # MLX, which help does without
+
     folder = resolve(name)
     config = LiquidConfig.read(folder)
     backbone, vqgan = config.backbone, config.vqgan

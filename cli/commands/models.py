@@ -15,8 +15,6 @@ import typer
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import FileError, HubError, LiquidError
 from liquid_mlx.hub import DEMO, resolve
-from liquid_mlx.memory import available, one_image
-from liquid_mlx.weights import DTYPES
 
 from ..printer import gigabytes, print_table
 
@@ -37,6 +35,8 @@ class ModelInfo:
     @property
     def fits(self) -> bool:
         """Whether one image of the default size can be generated on this machine."""
+        from liquid_mlx.memory import available  # MLX, which help does without
+
         return self.needed <= available()
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +140,9 @@ def weight_bytes(folder: Path) -> int:
 
 def needed_bytes(folder: Path, config: LiquidConfig) -> int:
     """Memory that generating one image takes, computing in the stored dtype."""
+    from liquid_mlx.memory import one_image  # MLX, which help does without
+    from liquid_mlx.weights import DTYPES
+
     tokenizer = file_size(folder / "vqgan.safetensors")
     weights = weight_bytes(folder) - tokenizer
     return one_image(config, weights, tokenizer, DTYPES[config.dtype]).total

@@ -2,79 +2,118 @@
 
 import random
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+pytest.importorskip("sklearn")
 
+from training import data, shown  # noqa: E402
 from training import tokenizer as tk  # noqa: E402
 from training.cells import code_count, scene_codes  # noqa: E402
-from training.data import Mixture, Rows, collate  # noqa: E402
-from training.scenes import training_scene  # noqa: E402
+from training.language.talk import Turn, conversation  # noqa: E402
+from training.scenes import arrange, random_scene  # noqa: E402
+from training.world import Thing  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def rows():
-    return Rows(tk.train(texts=300))
+def documents():
+    return data.Documents(tk.train(texts=300))
 
 
 @pytest.fixture
 def scene():
-    return training_scene(random.Random(0), count=2)
+    return random_scene(random.Random(0), count=2)
 
 
-def learned(row):
-    return [token for token, yes in zip(row.ids, row.learned, strict=True) if yes]
+@pytest.fixture
+def mixture(documents):
+    def encode(pictures):
+        return np.zeros((len(pictures), 64), dtype=np.int64)
+
+    mixture = data.Mixture(documents, encode, 0)
+    mixture.outside = np.zeros((2, 64), dtype=np.int64)
+    return mixture
 
 
-def test_a_drawing_row_learns_the_codes(rows, scene):
-    row = rows.draw(scene, "a red circle")
-    assert learned(row) == rows.codes(scene)
-    assert row.ids[0] == tk.BOS
-    assert row.ids[-65] == tk.BOI
-    prompt = rows.tokenizer.decode(row.ids[:-64], skip_special_tokens=True)
+def learned(document):
+    return [token for token, yes in zip(document.ids, document.learned, strict=True) if yes]
+
+
+def test_a_drawing_learns_the_codes(documents, scene):
+    document = documents.draw(scene, "a red circle")
+    assert learned(document) == documents.picture(scene_codes(scene))
+    assert document.ids[0] == tk.BOS
+    assert document.ids[-65] == tk.BOI
+    prompt = documents.tokenizer.decode(document.ids[:-64], skip_special_tokens=True)
     assert prompt == "a red circle Generate an image based on this description."
 
 
-def test_the_unconditional_prompt_is_the_reference_one(rows, scene):
-    assert rows.draw(scene, None).ids[:3] == [tk.BOS, tk.UNCONDITIONAL, tk.BOI]
+def test_the_unconditional_prompt_is_the_reference_one(documents, scene):
+    assert documents.draw(scene, None).ids[:3] == [tk.BOS, tk.UNCONDITIONAL, tk.BOI]
 
 
-def test_other_sizes_are_named(rows):
-    scene = training_scene(random.Random(0), count=2, wide=True)
-    row = rows.draw(scene, "a red circle")
-    assert len(learned(row)) == 96
-    words = "a red circleImage Size: Width is 96 Height is 64. Generate an image based on this"
-    assert rows.tokenizer.decode(row.ids[:-96]).startswith(words)
+def test_other_sizes_are_named(documents):
+    wide = random_scene(random.Random(1), count=1, wide=True)
+    text = documents.tokenizer.decode(documents.draw(wide, "a star").ids[:-96])
+    assert "a starImage Size: Width is 192 Height is 128. Generate an image" in text
 
 
-def test_codes_follow_the_text_vocabulary(rows, scene):
-    assert min(rows.codes(scene)) >= rows.tokenizer.get_vocab_size()
-    assert max(rows.codes(scene)) < rows.offset + code_count()
-    assert rows.codes(scene)[0] == rows.offset + scene_codes(scene)[0, 0]
+def test_questions_share_a_picture_and_cannot_see_each_other(documents, scene):
+    document = documents.seen(scene_codes(scene))
+    assert documents.ask(document, "is it red?", "yes", 224)
+    assert documents.ask(document, "what is this?", "a red circle", 224)
+    assert not documents.ask(document, "what is this?", "a red circle", len(document.ids) + 3)
+    root = document.branch.count(0)
+    firsts = [document.branch.index(b) for b in (1, 2)]
+    assert [document.positions[i] for i in firsts] == [root, root]
+    batch = data.collate([[document]], 224, documents.offset)
+    assert not batch.mask[0, 0, firsts[1], firsts[0]]
+    assert batch.mask[0, 0, firsts[1], :root].all()
+    assert batch.word_labels.tolist() == learned(document)
 
 
-def test_questions_share_the_picture_and_not_each_other(rows, scene):
-    asked = [("What shape is red?", "circle"), ("How many?", "two")]
-    row = rows.questions(scene, asked)
-    batch = collate([row], 160)
-    branch = torch.tensor(row.branch)
-    first, second = (branch == 1).nonzero()[:, 0], (branch == 2).nonzero()[:, 0]
-    assert row.positions[int(first[0])] == row.positions[int(second[0])]
-    seen = batch.mask[0, 0]
-    assert not seen[second][:, first].any()
-    assert seen[second][:, branch.eq(0).nonzero()[:, 0]].all()
-    alone = rows.questions(scene, asked[1:])
-    assert [row.ids[int(i)] for i in second] == alone.ids[-len(second) :]
-    answers = [*rows.text("circle"), tk.END_TURN, *rows.text("two"), tk.END_TURN]
-    assert learned(row) == answers
+def test_a_conversation_learns_the_models_turns(documents):
+    red = arrange([Thing("circle", "red", "large")], "white")
+    turns = [Turn("draw a red circle", "Here is a red circle.", drawn=red), Turn("thanks", "You!")]
+    document = documents.talk(turns, 416)
+    text = documents.tokenizer.decode(
+        [i for i in document.ids if i < documents.offset], skip_special_tokens=False
+    )
+    assert text == (
+        "<bos><start_of_turn>user\ndraw a red circle<end_of_turn>\n<start_of_turn>model\n"
+        "<boi><eoi>Here is a red circle.<end_of_turn>\n<eos><start_of_turn>user\nthanks"
+        "<end_of_turn>\n<start_of_turn>model\nYou!<end_of_turn>"
+    )
+    assert learned(document)[0] == tk.BOI
+    assert learned(document)[1:65] == documents.picture(scene_codes(red))
+    assert learned(document)[-1] == tk.END_TURN
 
 
-def test_targets_predict_the_next_token(rows, scene):
-    batch = collate([rows.caption(scene, "a red circle"), rows.chat("Hello", "Hi")], 96)
+def test_conversations_are_cut_at_turns(documents):
+    for seed in range(20):
+        document = documents.talk(conversation(random.Random(seed), 8, 4), 300)
+        assert len(document.ids) <= 300
+        assert document.ids[-1] == tk.END_TURN
+
+
+@pytest.mark.parametrize("kind", ["draw", "wide", "seen", "talk"])
+def test_batches_hold_rows_of_one_length(mixture, documents, kind):
+    batch = getattr(mixture, kind)(1300)
+    assert batch.ids.ndim == 2
+    assert batch.ids.numel() <= 1300
+    assert batch.ids.max() < documents.offset + code_count()
     flat = batch.ids.flatten()
-    assert (flat[batch.targets + 1] == batch.labels).all()
+    # What is learned is what follows, except where a branch begins behind its root.
+    assert torch.equal(flat[batch.words + 1], batch.word_labels)
+    assert torch.equal(flat[batch.codes + 1] - documents.offset, batch.code_labels)
 
 
-def test_the_mixture_repeats_for_a_seed(rows):
-    first, second = (Mixture(rows, 3).draw(4) for _ in range(2))
-    assert torch.equal(first.ids, second.ids)
+def test_pictures_that_people_show_fit_the_model():
+    rng = random.Random(0)
+    for _ in range(30):
+        picture, facts = shown.free_picture(rng)
+        assert picture.shape == (128, 128, 3)
+        assert len(facts.things) <= 4
+    pool = shown.outside_pool(10, 0)
+    assert all(p.shape == (128, 128, 3) and p.dtype == np.uint8 for p in pool)

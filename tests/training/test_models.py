@@ -1,19 +1,18 @@
 """The two networks: names of the official layout, and the encoder that sees single cells."""
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from training import cells  # noqa: E402
-from training.language_model import Gemma, GemmaConfig  # noqa: E402
-from training.local_encoder import SIGNALS, CellNetwork, install  # noqa: E402
-from training.vqgan import VQGANConfig, VQModel  # noqa: E402
+from training.models.language_model import Gemma, GemmaConfig  # noqa: E402
+from training.models.local_encoder import CODE, CellNetwork, install  # noqa: E402
+from training.models.vqgan import VQGANConfig, VQModel  # noqa: E402
 
 
 def installed(seed: int = 0) -> tuple[CellNetwork, VQModel]:
     torch.manual_seed(seed)
-    network = CellNetwork(np.random.default_rng(0).normal(size=(200, 3, 4, 4)))
+    network = CellNetwork(torch.rand(256, 3, 16, 16)).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     model = VQModel(VQGANConfig(n_embed=cells.code_count()))
@@ -24,27 +23,27 @@ def installed(seed: int = 0) -> tuple[CellNetwork, VQModel]:
 @torch.no_grad()
 def test_the_official_encoder_computes_the_cell_network():
     network, model = installed()
-    x = torch.rand(2, 3, 64, 96) * 2 - 1
+    x = torch.rand(2, 3, 128, 192) * 2 - 1
     z = model.quant_conv(model.encoder(x))
-    patches = x.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5)
-    alone = network(patches.reshape(-1, 3, 8, 8)).view(2, 8, 12, SIGNALS).permute(0, 3, 1, 2)
+    patches = x.unfold(2, 16, 16).unfold(3, 16, 16).permute(0, 2, 3, 1, 4, 5)
+    alone = network(patches.reshape(-1, 3, 16, 16)).view(2, 8, 12, CODE).permute(0, 3, 1, 2)
     assert (z - alone).abs().max() < 0.01 * alone.abs().max()
 
 
 @torch.no_grad()
 def test_a_code_depends_on_its_own_cell_only():
     _, model = installed()
-    x = torch.rand(1, 3, 64, 64) * 2 - 1
+    x = torch.rand(1, 3, 128, 128) * 2 - 1
     changed = x.clone()
-    changed[..., 8:] = -changed[..., 8:]
+    changed[..., 16:] = -changed[..., 16:]
     z, other = (model.encoder(p)[..., 0] for p in (x, changed))
     assert (z - other).abs().max() < 0.01 * z.abs().max()
 
 
-def test_decoding_gives_a_picture_of_eight_pixels_a_code():
+def test_decoding_gives_a_picture_of_sixteen_pixels_a_code():
     _, model = installed()
     with torch.no_grad():
-        assert model.decode(torch.zeros(1, 8, 12, dtype=torch.long)).shape == (1, 3, 64, 96)
+        assert model.decode(torch.zeros(1, 8, 12, dtype=torch.long)).shape == (1, 3, 128, 192)
 
 
 def test_the_checkpoint_has_hugging_face_names_and_a_plain_table():

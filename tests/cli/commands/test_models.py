@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from liquid_mlx.cli.commands import models
 from liquid_mlx.config import LiquidConfig
 from tests.cli.conftest import Run
 
@@ -58,7 +57,7 @@ def test_other_folders_can_be_named(converted: Callable[..., Path], run: Run) ->
 def test_a_model_too_large_does_not_fit(
     cached: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "available", lambda: 10_000)
+    monkeypatch.setattr("liquid_mlx.memory.available", lambda: 10_000)
     assert found(run)["someone/liquid-tiny"]["fits"] is False
 
 

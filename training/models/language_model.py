@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.cells import parts
+from training.cells import piece_count, tone_codes
 from training.world import COLOURS
 
 
@@ -16,12 +16,12 @@ class GemmaConfig:
 
     vocab_size: int
     hidden_size: int = 192
-    intermediate_size: int = 512
+    intermediate_size: int = 448
     num_hidden_layers: int = 6
     num_attention_heads: int = 6
     num_key_value_heads: int = 2
     head_dim: int = 32
-    max_position_embeddings: int = 512
+    max_position_embeddings: int = 1024
     rms_norm_eps: float = 1e-6
     rope_theta: float = 10000.0
 
@@ -119,20 +119,20 @@ class FactoredEmbedding(nn.Module):
     """An embedding whose last rows are sums: piece of a shape + colour.
 
     A code for a piece of a shape in a colour (see `cells`) has no row of its own, so what is
-    learned of a shape holds in every colour, also in pairs that never occur in training. As the
-    tied head it makes their probabilities products. `weight` is the plain table [vocabulary,
-    hidden] that a checkpoint stores.
+    learned of a shape holds in every colour. As the tied head it makes their probabilities
+    products. `weight` is the plain table [vocabulary, hidden] that a checkpoint stores.
     """
 
-    def __init__(self, vocabulary: int, hidden: int, colours: int, parts: int):
+    def __init__(self, vocabulary: int, hidden: int, colours: int, pieces: int):
         super().__init__()
-        self.free = nn.Parameter(torch.empty(vocabulary - colours * parts, hidden))
-        self.parts = nn.Parameter(torch.empty(parts, 1, hidden))
+        self.free = nn.Parameter(torch.empty(vocabulary - colours * pieces, hidden))
+        self.pieces = nn.Parameter(torch.empty(pieces, 1, hidden))
         self.colours = nn.Parameter(torch.empty(1, colours, hidden))
+        self.words = len(self.free) - len(tone_codes()[1])
 
     @property
     def weight(self) -> Tensor:
-        return torch.cat((self.free, (self.parts + self.colours).flatten(0, 1)))
+        return torch.cat((self.free, (self.pieces + self.colours).flatten(0, 1)))
 
     def forward(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.weight)
@@ -142,7 +142,7 @@ class Decoder(nn.Module):
     def __init__(self, config: GemmaConfig):
         super().__init__()
         self.embed_tokens = FactoredEmbedding(
-            config.vocab_size, config.hidden_size, len(COLOURS), len(parts()[1])
+            config.vocab_size, config.hidden_size, len(COLOURS), piece_count()
         )
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -187,9 +187,8 @@ class Gemma(nn.Module):
         angles = positions[:, None, :, None].float() * self.frequencies
         angles = torch.cat((angles, angles), dim=-1)
         x = self.model.embed_tokens(ids)
-        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
-        x = x.to(dtype) * self.scale
-        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        x = x * self.scale
+        cos, sin = angles.cos(), angles.sin()
         for layer in self.model.layers:
             x = layer(x, cos, sin, mask)
         return self.model.norm(x)
@@ -199,6 +198,12 @@ class Gemma(nn.Module):
         weights = {n: p for n, p in self.state_dict().items() if "embed_tokens" not in n}
         return {"model.embed_tokens.weight": self.model.embed_tokens.weight.detach(), **weights}
 
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits, float32 [..., vocabulary]."""
-        return F.linear(hidden, self.model.embed_tokens.weight).float()
+    def code_logits(self, hidden: Tensor) -> Tensor:
+        """Of the codes alone, float32 [..., codes]."""
+        table = self.model.embed_tokens
+        return F.linear(hidden, table.weight[table.words :]).float()
+
+    def word_logits(self, hidden: Tensor) -> Tensor:
+        """Of the text vocabulary alone, float32 [..., words]."""
+        table = self.model.embed_tokens
+        return F.linear(hidden, table.free[: table.words]).float()

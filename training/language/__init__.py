@@ -1,0 +1,1 @@
+"""What people say about the picture world, and what the model says."""

@@ -1,0 +1,462 @@
+"""Prompts for pictures as people type them, each with the scene that it asks for."""
+
+import random
+from dataclasses import dataclass, replace
+
+from training.language import words
+from training.language.words import article, listed, plural, typed
+from training.scenes import (
+    PLACES,
+    any_background,
+    arrange,
+    default_size,
+    free_colour,
+    light_background,
+)
+from training.world import COLOURS, COLUMNS, SHAPES, WIDE_COLUMNS, Scene, Thing
+
+STARTS = (
+    "draw", "draw me", "draw", "please draw", "can you draw", "could you draw", "paint", "make",
+    "make me", "create", "generate", "show me", "show", "i want", "i'd like", "give me", "i need",
+    "an image of", "a picture of", "a drawing of", "picture of", "image of", "drawing of",
+    "draw a picture of", "generate an image of", "create an image with", "a picture with",
+    "an image with", "please make", "please show me", "can you make", "could you please draw",
+    "can you show me", "can you please draw me", "i would like", "i would like to see", "let me see",
+    "i want to see", "there is", "render", "sketch", "a photo of", "a painting of", "an icon of",
+    "an illustration of", "produce", "would you draw", "will you draw", "hey, draw", "now draw",
+    "let's draw", "please paint", "please create", "try to draw", "i want a picture of", "design",
+    "can i have", "could i get", "may i see", "just", "simply", "only", "display", "a sketch of",
+    "make a picture of", "give me a picture of", "show me a picture of", "generate a picture of",
+    "could you make me", "do", "put", "here is", "this is", "imagine", "a simple drawing of",
+)  # fmt: skip
+ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
+_PLACE_WORDS = {
+    "middle": ("in the middle", "in the center", "in the centre", "centered", "at the center"),
+    "top": ("at the top", "on top", "up top", "near the top", "at the upper edge", "high up"),
+    "bottom": ("at the bottom", "down below", "near the bottom", "at the lower edge", "low down"),
+    "left": ("on the left", "on the left side", "at the left", "to the left", "left"),
+    "right": ("on the right", "on the right side", "at the right", "to the right", "right"),
+    "top left": (
+        "in the top left corner", "at the top left", "in the upper left corner", "top left",
+        "in the top left", "in the upper left", "in the left top corner", "in the corner",
+    ),
+    "top right": (
+        "in the top right corner", "at the top right", "in the upper right corner", "top right",
+        "in the top right", "in the upper right", "upper right",
+    ),
+    "bottom left": (
+        "in the bottom left corner", "at the bottom left", "in the lower left corner",
+        "bottom left", "in the bottom left", "in the lower left", "lower left",
+    ),
+    "bottom right": (
+        "in the bottom right corner", "at the bottom right", "in the lower right corner",
+        "bottom right", "in the bottom right", "in the lower right", "lower right corner",
+    ),
+}  # fmt: skip
+_BESIDE = (
+    "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} & {b}", "{a}, {b}", "{a} with {b}",
+    "{a} next to {b}", "{a} next to {b}", "{a} beside {b}", "{a} left of {b}", "{a} near {b}",
+    "{a} to the left of {b}", "{b} to the right of {a}", "{b} right of {a}", "{a} by {b}",
+    "{a} on the left and {b} on the right", "{b} on the right and {a} on the left",
+    "{a} on the left, {b} on the right", "on the left {a}, on the right {b}", "{a} plus {b}",
+    "left {a}, right {b}", "{a} and {b} side by side", "{a} and {b} next to each other",
+    "{a} inside {b}", "{a} in {b}", "{a} together with {b}", "{a} in front of {b}", "{a} then {b}",
+    "{a} alongside {b}", "both {a} and {b}", "{a} followed by {b}", "{a} behind {b}",
+    "{a} as well as {b}", "{a} touching {b}", "{a} around {b}", "{a} and also {b}", "{a} + {b}",
+    "{a} with {b} to its right", "{a} with {b} on its right", "{b} with {a} on its left",
+    "{b} with {a} to its left", "{a} and to the right of it {b}", "{a} and next to it {b}",
+    "{a} and beside it {b}", "{a} with {b} inside", "{a} and {b} together", "{a} close to {b}",
+    "{a} and {b} in a row", "{a} with {b} next to it", "{a} overlapping {b}", "{a} or {b}",
+    "first {a}, then {b}", "{a}, and {b}",
+)  # fmt: skip
+_STACKED = (
+    "{a} above {b}", "{a} above {b}", "{a} over {b}", "{a} over {b}", "{a} on top of {b}",
+    "{b} below {a}", "{b} below {a}", "{b} under {a}", "{b} under {a}", "{b} underneath {a}",
+    "{b} beneath {a}", "{a} at the top and {b} at the bottom", "{a} on top and {b} below",
+    "{b} at the bottom and {a} at the top", "{a} on top, {b} below it", "top {a}, bottom {b}",
+    "{a} and {b} below it", "{a} and under it {b}", "{a} with {b} below it", "{a} with {b} under it",
+    "{b} with {a} above it", "{b} with {a} on top", "{a} hovering over {b}", "{a} higher than {b}",
+    "{a} stacked on {b}", "{a} on {b}", "{b} and above it {a}", "{a} and {b} on top of each other",
+    "{a} standing on {b}", "at the top {a}, at the bottom {b}", "{a} sitting on {b}",
+)  # fmt: skip
+_ROW = (
+    "{list}", "{list}", "{list}", "{list}", "{list} in a row", "{list} side by side",
+    "from left to right {list}", "{list} from left to right", "a row of {list}", "{a}, {b}, {c}",
+    "{a} and {b} and {c}", "{a} next to {b} next to {c}", "{a}, {b}, and {c}", "{a} {b} {c}",
+    "{b} between {a} and {c}", "{b} between {a} and {c}", "{b} in between {a} and {c}",
+    "left {a}, middle {b}, right {c}", "{list} next to each other", "{a}, then {b}, then {c}",
+    "{list} in a line", "{a} with {b} and {c}", "{b} with {a} on the left and {c} on the right",
+    "{a} on the left, {b} in the middle and {c} on the right", "three shapes: {a}, {b} and {c}",
+)  # fmt: skip
+_COLUMN = (
+    "{list} in a column", "{list} stacked", "{a} above {b} above {c}", "{list} from top to bottom",
+    "a column of {list}", "{list} on top of each other", "{list} below each other", "{a} over {b} over {c}",
+    "{list} one above the other", "{a} on top of {b} on top of {c}", "a stack of {list}",
+)  # fmt: skip
+_PAIR_ABOVE = (
+    "{a} and {b} above {c}", "{c} below {a} and {b}", "{a} and {b} over {c}", "{c} under {a} and {b}",
+    "{a} and {b} at the top and {c} at the bottom", "{c} underneath {a} and {b}",
+)  # fmt: skip
+_PAIR_BELOW = (
+    "{a} above {b} and {c}", "{b} and {c} below {a}", "{a} over {b} and {c}", "{b} and {c} under {a}",
+    "{a} on top of {b} and {c}", "{a} at the top and {b} and {c} at the bottom",
+)  # fmt: skip
+_FOUR = ("{list}", "{list}", "{list} in the corners", "four shapes: {list}", "{list} in a square")
+RELATIONS = {
+    "beside": _BESIDE, "stacked": _STACKED, "row": _ROW, "column": _COLUMN,
+    "pair_above": _PAIR_ABOVE, "pair_below": _PAIR_BELOW, "four": _FOUR,
+}  # fmt: skip
+_ALIKE = {
+    2: {
+        "beside": ("{}", "{}", "{}", "{} side by side", "{} next to each other", "{} in a row"),
+        "stacked": ("{} one above the other", "{} on top of each other", "{} in a column"),
+    },
+    3: {
+        "row": ("{}", "{}", "{}", "{} in a row", "{} in a row", "{} in a line", "a row of {}"),
+        "column": ("{} in a column", "{} stacked", "{} on top of each other", "a column of {}"),
+    },
+    4: {"four": ("{}", "{}", "{}", "{} in a square", "{} in the corners", "{} in a row")},
+}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is typed, and the scene it asks for. `known` is False if no word of it is known."""
+
+    text: str
+    scene: Scene
+    known: bool = True
+
+
+def background_noun(background: str, style: str, rng: random.Random) -> str:
+    """The background's tone and style in words."""
+    tone = background
+    if rng.random() < 0.3:
+        tone = rng.choice(words.BACKGROUND_WORDS[background])
+    if style == "striped":
+        return rng.choice(("striped {}", "striped {}", "{} striped", "stripy {}")).format(tone)
+    return rng.choice((f"plain {tone}", f"{tone} gradient")) if rng.random() < 0.1 else tone
+
+
+def with_background(text: str, background: str, style: str, rng: random.Random) -> str:
+    """The text with the background said somewhere."""
+    tone = background_noun(background, style, rng)
+    noun = rng.choice(("background", "background", "background", "backdrop", "ground", "canvas"))
+    dice = rng.random()
+    if style == "striped" and dice < 0.2:
+        return f"{text} on {tone.replace('striped', '').replace('stripy', '').strip()} stripes"
+    if dice < 0.62:
+        before = rng.choice(("on", "on", "on", "on", "against", "in front of", "over", "with"))
+        return f"{text} {before} {article(tone)} {noun}"
+    if dice < 0.74:
+        return f"{text} on {tone}"
+    surface = rng.choice(("paper", "wall", "surface", "field", "page", "sheet", "sky", "floor"))
+    forms = (
+        f"{text}, {tone} {noun}", f"{text} {tone} {noun}", f"on {article(tone)} {noun}, {text}",
+        f"{article(tone)} {noun} with {text}", f"{tone} {noun}, {text}", f"{text}, {noun} {tone}",
+        f"{text} and {article(tone)} {noun}", f"{text} on {article(tone)} {surface}",
+        f"{text} and the {noun} should be {tone}", f"{text}. the {noun} is {tone}",
+        f"{text}, the {noun} is {tone}", f"{text} with {tone} behind", f"on {tone} {text}",
+        f"{text} in front of {tone}", f"{text}, {noun}: {tone}", f"{text} painted on {tone}",
+        f"{text}, make the {noun} {tone}", f"{text} on {tone} {noun}", f"{text} against {tone}",
+    )  # fmt: skip
+    return rng.choice(forms)
+
+
+@dataclass
+class Named:
+    """A thing with what is said of it; what is not said is free."""
+
+    thing: Thing
+    says_size: bool
+    says_colour: bool = True
+    says_shape: bool = True
+
+    def noun(self, rng: random.Random, *, many: bool = False) -> str:
+        """Without an article."""
+        thing = self.thing
+        parts = []
+        if rng.random() < 0.04:
+            parts.append(rng.choice(words.ADJECTIVES))
+        if self.says_size:
+            parts.append(rng.choice(words.SIZE_WORDS[thing.size]))
+        if self.says_colour:
+            parts.append(words.colour_word(thing.colour, rng))
+        shape = words.shape_word(thing.shape, rng)
+        if not self.says_shape:
+            shape = rng.choice(("shape", "thing", "shape", "object", "figure", "form"))
+        elif not self.says_colour and thing.colour == "yellow" and rng.random() < 0.3:
+            shape = rng.choice(("sun", "moon")) if thing.shape == "circle" else shape
+        if rng.random() < 0.03:
+            parts.insert(rng.randrange(len(parts) + 1), rng.choice(words.ADJECTIVES))
+        parts.append(plural(shape) if many else shape)
+        if len(parts) > 1 and self.says_size and rng.random() < 0.06:
+            parts[0], parts[1] = parts[1], parts[0]
+        return " ".join(parts)
+
+    def phrase(self, rng: random.Random, style: int) -> str:
+        """With an article or without, as `style` (one for a whole prompt) says."""
+        noun = self.noun(rng)
+        if not self.says_shape and self.says_colour and not self.says_size and rng.random() < 0.4:
+            colour = noun.split(" ", 1)[0] if " " in noun else noun
+            if colour == self.thing.colour:
+                return rng.choice((f"something {colour}", f"something in {colour}", colour))
+        if self.says_colour and self.says_shape and rng.random() < 0.04:
+            size = f"{self.thing.size} " if self.says_size else ""
+            form = rng.choice(
+                ("{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}")
+            )
+            return form.format(article(size + self.thing.shape), self.thing.colour)
+        if style == 0:
+            return noun
+        return (
+            rng.choice(("one ", "the ", "a single ", "1 ")) + noun if style == 2 else article(noun)
+        )
+
+
+def _pair(background: str, rng: random.Random) -> tuple[str, str]:
+    return free_colour(rng, [background]), rng.choice(SHAPES)
+
+
+def _several(number: int, background: str, rng: random.Random) -> list[Named]:
+    """Things of which each may repeat the colour or shape of another."""
+    pairs = [_pair(background, rng)]
+    while len(pairs) < number:
+        pair = _pair(background, rng)
+        if rng.random() < 0.25:
+            pair = (pairs[0][0], pair[1]) if rng.random() < 0.5 else (pair[0], pairs[0][1])
+        pairs.append(pair)
+    common = default_size(number, rng)
+    named = []
+    for colour, shape in pairs:
+        says_size = rng.random() < 0.25
+        size = rng.choice(("small", "large")) if says_size else common
+        dice = rng.random()
+        named.append(
+            Named(Thing(shape, colour, size), says_size, dice > 0.06, not 0.06 < dice < 0.10)
+        )
+    return named
+
+
+def _relate(named: list[Named], arrangement: str, rng: random.Random) -> str:
+    style = rng.choices((0, 1, 2), (30, 65, 5))[0]
+    phrases = [n.phrase(rng, style) for n in named]
+    joined = listed(phrases, rng.choice((" and ", " and ", " and ", ", ", ", and ", " & ")))
+    form = rng.choice(RELATIONS[arrangement])
+    return form.format(list=joined, **dict(zip("abcd", phrases, strict=False)))
+
+
+@dataclass
+class Wanted:
+    """Things, how they stand, and the words for both."""
+
+    things: list[Thing]
+    arrangement: str | None
+    text: str
+
+
+def _one(background: str, rng: random.Random) -> Wanted:
+    colour, shape = _pair(background, rng)
+    dice = rng.random()
+    says_size = rng.random() < 0.3
+    size = rng.choice(("small", "large")) if says_size else default_size(1, rng)
+    # A shape or a colour alone, else both.
+    named = Named(Thing(shape, colour, size), says_size, dice > 0.12, not 0.12 < dice < 0.20)
+    text = named.phrase(rng, rng.choices((0, 1, 2), (28, 66, 6))[0])
+    arrangement = None
+    if rng.random() < 0.16:
+        place = rng.choice(list(PLACES))
+        arrangement, where = place, rng.choice(_PLACE_WORDS[place])
+        if where == "in the corner":
+            arrangement = "top left"
+        text = f"{where}, {text}" if rng.random() < 0.12 else f"{text} {where}"
+    return Wanted([named.thing], arrangement, text)
+
+
+def _two(background: str, rng: random.Random) -> Wanted:
+    named = _several(2, background, rng)
+    dice = rng.random()
+    if dice < 0.07:  # each at a place of its own
+        places = rng.sample(["top left", "top right", "bottom left", "bottom right"], 2)
+        phrases = [n.phrase(rng, 1) for n in named]
+        said = [
+            f"{p} {rng.choice(_PLACE_WORDS[w][:4])}" for p, w in zip(phrases, places, strict=True)
+        ]
+        return Wanted([n.thing for n in named], "at " + ", ".join(places), listed(said))
+    if dice < 0.14:  # one word for both
+        return _shared(named, rng)
+    arrangement = "beside" if dice < 0.68 else "stacked"
+    text = _relate(named, arrangement, rng)
+    return Wanted([n.thing for n in named], arrangement, text)
+
+
+def _shared(named: list[Named], rng: random.Random) -> Wanted:
+    """Two things that share a colour or a shape, said once."""
+    a, b = (n.thing for n in named)
+    size = a.size
+    if rng.random() < 0.5:
+        b = replace(b, colour=a.colour, size=size)
+        forms = (
+            f"{article(a.colour)} {a.shape} and {b.shape}", f"a {a.shape} and a {b.shape} in {a.colour}",
+            f"a {a.shape} and a {b.shape}, both {a.colour}", f"{a.colour} {a.shape} and {b.shape}",
+            f"{a.colour}: {a.shape} and {b.shape}", f"a {a.shape} and a {b.shape}, all {a.colour}",
+        )  # fmt: skip
+    else:
+        b = replace(b, shape=a.shape, size=size)
+        many = plural(a.shape)
+        forms = (
+            f"{article(a.colour)} and {article(b.colour)} {a.shape}", f"{a.colour} and {b.colour} {many}",
+            f"two {many}, one {a.colour} and one {b.colour}", f"two {many} in {a.colour} and {b.colour}",
+            f"two {many}: {a.colour} and {b.colour}", f"{article(a.colour)} {a.shape} and {article(b.colour)} one",
+        )  # fmt: skip
+    return Wanted([a, b], "beside", rng.choice(forms))
+
+
+def _alike(background: str, rng: random.Random) -> Wanted:
+    """Several of one kind."""
+    number = rng.choices((2, 3, 4), (45, 37, 18))[0]
+    colour, shape = _pair(background, rng)
+    says_size = rng.random() < 0.25
+    size = rng.choice(("small", "large")) if says_size else default_size(number, rng)
+    dice = rng.random()
+    named = Named(Thing(shape, colour, size), says_size, dice > 0.15, not 0.15 < dice < 0.20)
+    noun = named.noun(rng, many=True)
+    text = f"{rng.choice(words.MANY[number]).replace('three of these', 'three')} {noun}"
+    if number == 3 and rng.random() < 0.12:
+        text = noun  # a bare plural
+    if rng.random() < 0.04:
+        text = " and ".join([article(f"{colour} {shape}")] * number)
+    forms = _ALIKE[number]
+    arrangement = rng.choices(list(forms), [4, 1][: len(forms)])[0]
+    return Wanted([named.thing] * number, arrangement, rng.choice(forms[arrangement]).format(text))
+
+
+def _groups(background: str, rng: random.Random) -> Wanted:
+    """Several of one kind and one, or two, of another."""
+    first, second = _several(2, background, rng)
+    first.says_colour = second.says_colour = rng.random() < 0.85
+    first.says_shape = second.says_shape = True
+    if rng.random() < 0.3:
+        things = [first.thing] * 2 + [second.thing] * 2
+        parts = [f"{rng.choice(('two', '2'))} {n.noun(rng, many=True)}" for n in (first, second)]
+        return Wanted(things, "four", rng.choice((" and ", ", ", " and ", " with ")).join(parts))
+    two, one = (
+        f"{rng.choice(('two', '2', 'two'))} {first.noun(rng, many=True)}",
+        second.phrase(rng, 1),
+    )
+    forms = (
+        (f"{two} and {one}", (0, 0, 1), "row"), (f"{two}, {one}", (0, 0, 1), "row"),
+        (f"{one} and {two}", (1, 0, 0), "row"), (f"{one} between {two}", (0, 1, 0), "row"),
+        (f"{one} in the middle of {two}", (0, 1, 0), "row"), (f"{two} with {one} between them", (0, 1, 0), "row"),
+        (f"{one} next to {two}", (1, 0, 0), "row"), (f"{two} next to {one}", (0, 0, 1), "row"),
+        (f"{one} to the left of {two}", (1, 0, 0), "row"), (f"{one} right of {two}", (0, 0, 1), "row"),
+        (f"{two} above {one}", (0, 0, 1), "pair_above"), (f"{one} below {two}", (0, 0, 1), "pair_above"),
+        (f"{one} above {two}", (1, 0, 0), "pair_below"), (f"{two} under {one}", (1, 0, 0), "pair_below"),
+    )  # fmt: skip
+    text, order, arrangement = rng.choice(forms)
+    return Wanted([(first, second)[i].thing for i in order], arrangement, text)
+
+
+def _three(background: str, rng: random.Random) -> Wanted:
+    if rng.random() < 0.4:
+        return _groups(background, rng)
+    named = _several(3, background, rng)
+    if rng.random() < 0.15:
+        return _shared_by_three(named, rng)
+    arrangement = rng.choices(("row", "column", "pair_above", "pair_below"), (60, 14, 13, 13))[0]
+    return Wanted([n.thing for n in named], arrangement, _relate(named, arrangement, rng))
+
+
+def _shared_by_three(named: list[Named], rng: random.Random) -> Wanted:
+    """Three things that share a colour or a shape, said once."""
+    first = named[0].thing
+    if rng.random() < 0.5:
+        things = [replace(n.thing, colour=first.colour, size="small") for n in named]
+        listing = listed([article(t.shape) for t in things])
+        forms = (f"{listing}, all {first.colour}", f"{listing} in {first.colour}", f"{listing}, all of them {first.colour}",
+                 f"{first.colour}: {listing}", f"{first.colour} {listed([t.shape for t in things])}")  # fmt: skip
+    else:
+        things = [replace(n.thing, shape=first.shape, size="small") for n in named]
+        many, hues = plural(first.shape), [t.colour for t in things]
+        forms = (f"{listed([article(h) for h in hues])} {first.shape}", f"{listed(hues)} {many}", f"three {many}: {listed(hues)}",
+                 f"three {many} in {listed(hues)}", f"three {many}, {listed([f'one {h}' for h in hues])}")  # fmt: skip
+    return Wanted(things, "row", rng.choice(forms))
+
+
+def _four(background: str, rng: random.Random) -> Wanted:
+    named = _several(4, background, rng)
+    return Wanted([n.thing for n in named], "four", _relate(named, "four", rng))
+
+
+_KINDS = (_one, _two, _alike, _three, _four)
+_WEIGHTS = (40, 27, 14, 14, 5)
+
+
+def _decorate(text: str, rng: random.Random) -> str:
+    """How a request begins and ends; things unknown to the world beside those it knows."""
+    dice = rng.random()
+    if dice < 0.03:
+        text = f"{text} {rng.choice(('and', 'with', 'for', 'like', 'near'))} {article(words.unknown(rng))}"
+    elif dice < 0.05:
+        text = f"{article(words.unknown(rng))} {rng.choice(('and', 'with'))} {text}"
+    elif dice < 0.06:
+        text = f"{text} in the style of {words.unknown(rng)}"
+    if rng.random() < 0.42:
+        text = f"{rng.choice(STARTS)} {text}"
+    if rng.random() < 0.07:
+        text = f"{text}{rng.choice((', ', ' '))}{rng.choice(ENDS)}"
+    return text
+
+
+def _empty(rng: random.Random) -> Prompt:
+    background, style = any_background(rng)
+    tone = background_noun(background, style, rng)
+    forms = (
+        "an empty {} background", "a {} background", "just a {} background", "only {}", "nothing but {}",
+        "an empty {} picture", "a plain {} picture", "nothing on a {} background", "{} background",
+        "a blank {} page", "empty {} background", "a {} picture with nothing on it", "all {}",
+    )  # fmt: skip
+    if rng.random() < 0.2:
+        text = f"{article(words.unknown(rng))} on a {tone} background"
+    elif background in COLOURS:
+        text = rng.choice(forms[:3] + forms[5:11]).format(tone)
+    else:
+        text = rng.choice(forms).format(tone)
+    return Prompt(
+        typed(_decorate(text, rng), rng), Scene((), background, style, arrangement="empty")
+    )
+
+
+def _unknown(rng: random.Random) -> Prompt:
+    a, b, c = (words.unknown(rng) for _ in range(3))
+    adjective = rng.choice(words.unknown_words())
+    forms = (
+        article(a), article(a), a, f"{a} and {b}", f"{article(adjective)} {a}", f"{article(a)} in the {b}",
+        f"{article(a)} with {article(b)}", f"{article(a)} riding {article(b)}", f"my {a}", f"the {a} of {b}",
+        f"{article(a)} eating {article(b)} in the {c}", f"{adjective} {a} {b}", f"{article(adjective)} {a} {b} {c}",
+        f"{article(a)} next to {article(b)}", f"two {a}s", f"what is {a}", f"{a} {b} {c} {adjective}",
+        f"{article(a)}, {article(b)} and {article(c)}", "nothing", "an empty picture", "something", "anything",
+        f"{article(a)} on {article(b)}", f"three {a}s in a row", f"{article(a)} at {b}", f"how to {adjective} {a}",
+    )  # fmt: skip
+    text = rng.choice(forms)
+    if rng.random() < 0.05:
+        text = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(rng.randint(2, 14)))
+    text = f"{rng.choice(STARTS)} {text}" if rng.random() < 0.35 else text
+    scene = Scene((), light_background(rng), arrangement="empty")
+    return Prompt(typed(text.strip() or "x", rng), scene, known=False)
+
+
+def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.08) -> Prompt:
+    """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
+    dice = rng.random()
+    if not wide and dice < strange:
+        return _empty(rng) if dice < strange / 4 else _unknown(rng)
+    said = rng.random() < 0.4
+    background, style = any_background(rng) if said else (light_background(rng), "plain")
+    wanted = rng.choices(_KINDS, _WEIGHTS)[0](background, rng)
+    text = wanted.text
+    if said:
+        text = with_background(text, background, style, rng)
+    columns = WIDE_COLUMNS if wide else COLUMNS
+    scene = arrange(wanted.things, background, style, wanted.arrangement, columns)
+    return Prompt(typed(_decorate(text, rng), rng), scene)

@@ -1,0 +1,568 @@
+"""Questions about pictures as people type them, with the one answer that the model shall give."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from training.language.words import (
+    COLOUR_WORDS,
+    NUMBERS,
+    SHAPE_WORDS,
+    article,
+    listed,
+    plural,
+    typed,
+    unknown,
+)
+from training.world import COLOURS, ROWS, SHAPES, STYLES, Scene
+
+CAPTION_CUE = "The caption of this image is:"
+Asked = tuple[str, str]
+NEAR, FAR = 0.38, 0.62  # where left, middle and right (top, middle and bottom) meet
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A thing in a picture; middle and side as shares of the picture's width and height."""
+
+    shape: str
+    colour: str
+    size: str
+    x: float
+    y: float
+    side: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+    @property
+    def place(self) -> str:
+        across = "left" if self.x < NEAR else "right" if self.x > FAR else ""
+        down = "top" if self.y < NEAR else "bottom" if self.y > FAR else ""
+        if across and down:
+            return f"in the {down} {across} corner"
+        if down:
+            return f"at the {down}"
+        return f"on the {across}" if across else "in the middle"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a picture shows, left to right (those of a column from the top)."""
+
+    things: tuple[Fact, ...]
+    background: str
+    style: str = "plain"
+
+
+def ordered(things: list[Fact]) -> tuple[Fact, ...]:
+    """Left to right, what stands in one column from the top."""
+    return tuple(sorted(things, key=lambda t: (round(t.x / 0.16), t.y)))
+
+
+def facts_of(scene: Scene) -> Facts:
+    """The facts of a scene on the grid."""
+    things = [
+        Fact(t.shape, t.colour, t.size, t.x / scene.columns, t.y / ROWS, t.span / ROWS)
+        for t in scene.things
+    ]
+    return Facts(ordered(things), scene.background, scene.style)
+
+
+def _side(a: Fact, b: Fact) -> str:
+    """How a stands to b: left of, right of, above, below."""
+    across, down = b.x - a.x, b.y - a.y
+    if abs(across) >= abs(down):
+        return "left of" if across > 0 else "right of"
+    return "above" if down > 0 else "below"
+
+
+def background_name(facts: Facts) -> str:
+    striped = "striped " if facts.style == "striped" else ""
+    return f"{striped}{facts.background} background"
+
+
+def things_phrase(facts: Facts, *, sizes: bool = False) -> str:
+    """The things in the model's own words."""
+    names = [f"{t.size} {t.name}" if sizes else t.name for t in facts.things]
+    if not names:
+        return "nothing"
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    parts = [
+        article(name) if n == 1 else f"{NUMBERS[n]} {plural(name)}" for name, n in counts.items()
+    ]
+    if len(parts) == 2 and len(names) == 2:
+        a, b = facts.things
+        side = _side(a, b)
+        if side in ("below", "right of"):
+            parts.reverse()
+        return f"{parts[0]} {'above' if side in ('above', 'below') else 'left of'} {parts[1]}"
+    return listed(parts)
+
+
+def caption(facts: Facts, *, sizes: bool = True) -> str:
+    """The one caption that the model writes: everything, always in the same form."""
+    background = article(background_name(facts))
+    if not facts.things:
+        return f"an empty {background_name(facts)}"
+    return f"{things_phrase(facts, sizes=sizes)} on {background}"
+
+
+# Questions. Each function returns None if its kind does not fit the picture.
+
+
+def _shape(shape: str, rng: random.Random) -> str:
+    return rng.choice(SHAPE_WORDS[shape][:8]) if rng.random() < 0.08 else shape
+
+
+def _colour(colour: str, rng: random.Random) -> str:
+    return rng.choice(COLOUR_WORDS[colour][:4]) if rng.random() < 0.04 else colour
+
+
+def _hue(rng: random.Random) -> str:
+    return rng.choice(("color", "colour"))
+
+
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+_ONES = (
+    "is there {a}?", "is there {a}?", "is there {a} in the picture?", "do you see {a}?",
+    "can you see {a}?", "does the picture show {a}?", "is {a} in the picture?", "any {many}?",
+    "are there any {many}?", "are there {many}?", "do you see any {many}?", "is there any {one}?",
+    "is {a} there?", "does this image contain {a}?", "is there {a} here?", "does it have {a}?",
+    "can you find {a}?", "do you spot {a}?", "is {a} visible?", "is there {a} in the image?",
+    "are there any {many} in the picture?", "tell me if there is {a}", "{one}?", "got {a}?",
+    "has it got {a}?", "does the image have {a}?", "is there also {a}?", "is {a} shown?",
+    "there is {a}, right?", "do we have {a}?", "is there at least one {one}?", "see {a}?",
+)  # fmt: skip
+
+
+def _exists(facts: Facts, rng: random.Random) -> Asked:
+    pairs = {(t.colour, t.shape) for t in facts.things}
+    colours, shapes = {c for c, _ in pairs}, {s for _, s in pairs}
+    kind = rng.choices(("shape", "colour", "pair", "any", "unknown"), (33, 25, 34, 4, 4))[0]
+    if kind == "unknown":
+        one = unknown(rng)
+        return rng.choice(_ONES).format(a=article(one), one=one, many=f"{one}s"), "no"
+    if kind == "any":
+        question = rng.choice(("is there anything?", "do you see anything?", "is the picture empty?",
+                               "is it empty?", "is there anything in the picture?"))  # fmt: skip
+        return question, _yes(("empty" in question) != bool(pairs))
+    want = rng.random() < 0.5 and bool(pairs)
+    if kind == "shape":
+        shape = rng.choice(sorted(shapes if want else set(SHAPES) - shapes))
+        one, true = _shape(shape, rng), shape in shapes
+    elif kind == "colour":
+        colour = rng.choice(sorted(colours if want else set(COLOURS) - colours))
+        true = colour in colours
+        word = _colour(colour, rng)
+        one = f"{word} {rng.choice(('shape', 'thing', 'object', 'one'))}"
+        if rng.random() < 0.5:
+            forms = (
+                "is anything {}?", "is there anything {}?", "is there something {}?", "any {}?",
+                "anything {}?", "do you see {}?", "is something {}?", "do you see anything {}?",
+                "is there any {} in the picture?", "is there {}?", "is {} in the picture?",
+                "are there any {} things?", "are there any {} shapes?", "does it contain {}?",
+            )  # fmt: skip
+            return rng.choice(forms).format(word), _yes(true)
+    else:
+        near = [(c, s) for c in COLOURS for s in SHAPES if (c in colours) != (s in shapes)]
+        crossed = [(c, s) for c in sorted(colours) for s in sorted(shapes)]
+        others = [p for p in rng.choice((near, near, crossed)) if p not in pairs]
+        pair = rng.choice(sorted(pairs)) if want else rng.choice(others or [("red", "circle")])
+        one, true = f"{_colour(pair[0], rng)} {_shape(pair[1], rng)}", pair in pairs
+    form = rng.choice(_ONES)
+    return form.format(a=article(one), one=one, many=plural(one)), _yes(true)
+
+
+def _is_it(facts: Facts, rng: random.Random) -> Asked | None:
+    """Yes or no about the only thing, or about one that can be named."""
+    if not facts.things:
+        return None
+    thing = rng.choice(facts.things)
+    alone = len(facts.things) == 1
+    shapes = [t.shape for t in facts.things]
+    colours = [t.colour for t in facts.things]
+    want = rng.random() < 0.5
+    colour = thing.colour if want else rng.choice([c for c in COLOURS if c != thing.colour])
+    shape = thing.shape if want else rng.choice([s for s in SHAPES if s != thing.shape])
+    colour_said, shape_said = _colour(colour, rng), _shape(shape, rng)
+    if alone and rng.random() < 0.75:
+        what = rng.choice(("it", "it", "this", "that", "the shape", "the thing", "the object"))
+        dice = rng.random()
+        if dice < 0.4:
+            forms = ("is {w} {c}?", "is {w} {c}?", "{c}?", "is {w} {c} or not?", "{w} is {c}, right?",
+                     "is the color {c}?", "would you say {w} is {c}?", "is {w} a {c} one?")  # fmt: skip
+            return rng.choice(forms).format(w=what, c=colour_said), _yes(want)
+        if dice < 0.75:
+            forms = ("is {w} {s}?", "is {w} {s}?", "is {w} {s} or not?", "{w} is {s}, right?",
+                     "does {w} look like {s}?", "is {w} {s}?", "do you think {w} is {s}?")  # fmt: skip
+            return rng.choice(forms).format(w=what, s=article(shape_said)), _yes(want)
+        if not want:
+            colour, shape = rng.choice(((thing.colour, shape), (colour, thing.shape)))
+        pair = article(f"{colour} {shape}")
+        return rng.choice(("is {w} {p}?", "is {w} {p}?", "does the picture show {p}?")).format(
+            w=what, p=pair
+        ), _yes(want)
+    if shapes.count(thing.shape) == 1 and rng.random() < 0.6:
+        named = _shape(thing.shape, rng)
+        forms = ("is the {s} {c}?", "is the {s} {c}?", "is the {s} {c} or not?", "the {s} is {c}, right?",
+                 "is the color of the {s} {c}?", "does the {s} look {c}?")  # fmt: skip
+        return rng.choice(forms).format(s=named, c=colour_said), _yes(want)
+    if colours.count(thing.colour) == 1:
+        forms = ("is the {c} thing {s}?", "is the {c} shape {s}?", "is the {c} one {s}?",
+                 "is the {c} object {s}?")  # fmt: skip
+        return rng.choice(forms).format(c=thing.colour, s=article(shape_said)), _yes(want)
+    return None
+
+
+_WHAT = (
+    "what is this?", "what is this?", "what's this?", "what is that?", "what is it?", "what's it?",
+    "what do you see?", "what do you see?", "what can you see?", "what is in the picture?",
+    "what's in the picture?", "what is in this image?", "what is shown?", "what is shown here?",
+    "what does the picture show?", "what is there?", "what am i looking at?", "what is on it?",
+    "what's in this image?", "what is depicted?", "what does it show?", "what have we here?",
+    "which things are in the picture?", "what objects are there?", "what things do you see?",
+    "tell me what you see", "list the shapes", "name the things in the picture", "what is here?",
+    "what is in it?", "what did i draw?", "what's here?", "what is drawn here?", "can you name it?",
+    "and what is this?", "now what is this?", "what could this be?", "what is visible?",
+)  # fmt: skip
+_DESCRIBE = (
+    "describe the picture", "describe the picture", "describe this", "describe it", "describe",
+    "describe this image", "please describe the picture", "describe what you see", "caption this",
+    "give me a description", "tell me about the picture", "can you describe the picture?",
+    "describe the image in detail", "describe the scene", "give a caption", "write a caption",
+    "tell me everything about this picture", "could you describe this?", "how would you describe it?",
+    "explain the picture", "what is in the picture and on which background?",
+)  # fmt: skip
+
+
+def _what(facts: Facts, rng: random.Random) -> Asked:
+    return rng.choice(_WHAT), things_phrase(facts)
+
+
+def _describe(facts: Facts, rng: random.Random) -> Asked:
+    return rng.choice(_DESCRIBE), caption(facts, sizes=False)
+
+
+def _missing(facts: Facts, rng: random.Random) -> Asked:
+    """About a shape that is not there."""
+    shape = rng.choice([s for s in SHAPES if s not in {t.shape for t in facts.things}])
+    forms = ("what color is the {}?", "where is the {}?", "what colour is the {}?",
+             "how big is the {}?", "which color is the {}?")  # fmt: skip
+    return rng.choice(forms).format(shape), f"there is no {shape}"
+
+
+def _colour_of(facts: Facts, rng: random.Random) -> Asked | None:
+    shapes = [t.shape for t in facts.things]
+    unique = [t for t in facts.things if shapes.count(t.shape) == 1]
+    if not unique:
+        return None
+    thing, hue = rng.choice(unique), _hue(rng)
+    if len(shapes) == 1 and rng.random() < 0.5:
+        what = rng.choice(("it", "it", "this", "the shape", "the thing", "that"))
+        forms = ("what {h} is {w}?", "what {h} is {w}?", "which {h} is {w}?", "what {h}?", "{h}?",
+                 "what is its {h}?", "what's the {h}?", "which {h} does {w} have?", "what is the {h}?",
+                 "tell me the {h}", "name the {h}", "what {h} does {w} have?", "and its {h}?",
+                 "what {h} do you see?", "in what {h} is {w}?")  # fmt: skip
+        return rng.choice(forms).format(h=hue, w=what), thing.colour
+    forms = ("what {h} is the {s}?", "what {h} is the {s}?", "which {h} is the {s}?", "{s} {h}?",
+             "what's the {h} of the {s}?", "what {h}'s the {s}?", "which {h} does the {s} have?",
+             "what is the {h} of the {s}?", "tell me the {h} of the {s}", "the {s} is what {h}?",
+             "what {h} has the {s}?", "what {h} does the {s} have?", "and the {s}?", "{h} of the {s}?",
+             "the {h} of the {s}?", "name the {h} of the {s}")  # fmt: skip
+    return rng.choice(forms).format(h=hue, s=_shape(thing.shape, rng)), thing.colour
+
+
+def _shape_of(facts: Facts, rng: random.Random) -> Asked | None:
+    colours = [t.colour for t in facts.things]
+    unique = [t for t in facts.things if colours.count(t.colour) == 1]
+    if not unique:
+        return None
+    thing = rng.choice(unique)
+    if len(colours) == 1 and rng.random() < 0.5:
+        forms = ("what shape is it?", "what shape is this?", "which shape is it?", "name the shape",
+                 "what is the shape?", "what shape do you see?", "which shape do you see?", "shape?",
+                 "which shape is this?", "what's the shape?", "tell me the shape", "what kind of shape is it?",
+                 "what shape is in the picture?", "what form does it have?")  # fmt: skip
+        return rng.choice(forms), thing.shape
+    forms = ("what shape is {c}?", "which shape is {c}?", "what is the {c} shape?", "what is {c}?",
+             "what is the {c} thing?", "what shape is the {c} thing?", "what shape is the {c} one?",
+             "which thing is {c}?", "what is the {c} object?", "which one is {c}?", "name the {c} shape",
+             "what shape does the {c} thing have?", "what's {c}?", "the {c} thing is what?",
+             "what kind of shape is the {c} one?")  # fmt: skip
+    return rng.choice(forms).format(c=_colour(thing.colour, rng)), thing.shape
+
+
+def _lists(facts: Facts, rng: random.Random) -> Asked | None:
+    if not facts.things:
+        return None
+    if rng.random() < 0.5:
+        hue = rng.choice(("colors", "colours"))
+        forms = ("which {} do you see?", "what {} are there?", "what {} do you see?", "list the {}",
+                 "which {} are in the picture?", "name the {}", "what {} are the shapes?",
+                 "what {} are they?", "which {} are used?", "what are the {}?")  # fmt: skip
+        said = list(dict.fromkeys(t.colour for t in facts.things))
+        return rng.choice(forms).format(hue), listed(said)
+    forms = ("which shapes are there?", "what shapes do you see?", "which shapes do you see?",
+             "what shapes are in the picture?", "name the shapes", "what are the shapes?",
+             "what kinds of shapes are there?", "what shapes are they?")  # fmt: skip
+    return rng.choice(forms), listed(list(dict.fromkeys(t.shape for t in facts.things)))
+
+
+_COUNT = (
+    "how many {} are there?", "how many {} are there?", "how many {} do you see?", "how many {}?",
+    "how many {} are in the picture?", "count the {}", "how many {} can you see?",
+    "what is the number of {}?", "number of {}?", "how many {} does the picture show?",
+    "tell me how many {} there are", "how many {} are there in the image?", "how many {} has it?",
+    "how many {} can you count?", "how many {} are shown?", "please count the {}",
+)  # fmt: skip
+
+
+def _count(facts: Facts, rng: random.Random) -> Asked:
+    kind = rng.choices(("all", "shape", "colour", "pair"), (35, 30, 20, 15))[0]
+    there = list(facts.things)
+    near = bool(there) and rng.random() < 0.75
+    shape = rng.choice(there).shape if near else rng.choice(SHAPES)
+    colour = rng.choice(there).colour if near else rng.choice(list(COLOURS))
+    if kind == "all":
+        what = rng.choice(("shapes", "things", "objects", "shapes", "figures", "items"))
+        number = len(there)
+    elif kind == "shape":
+        what, number = plural(_shape(shape, rng)), sum(t.shape == shape for t in there)
+    elif kind == "colour":
+        noun = rng.choice(("shapes", "things", "objects", "ones"))
+        what, number = f"{colour} {noun}", sum(t.colour == colour for t in there)
+        if rng.random() < 0.2:
+            return rng.choice(("how many are {}?", "how many of them are {}?")).format(
+                colour
+            ), NUMBERS[number] if number else "none"
+    else:
+        pair = f"{colour} {shape}"
+        what, number = f"{colour} {plural(shape)}", sum(t.name == pair for t in there)
+    return rng.choice(_COUNT).format(what), NUMBERS[number] if number else "none"
+
+
+def _named(facts: Facts, rng: random.Random) -> tuple[Fact, str] | None:
+    """A thing and a name that only it has."""
+    choices = []
+    for thing in facts.things:
+        if sum(t.shape == thing.shape for t in facts.things) == 1:
+            choices.append((thing, _shape(thing.shape, rng)))
+        if sum(t.colour == thing.colour for t in facts.things) == 1:
+            choices.append((thing, f"{thing.colour} {rng.choice(('thing', 'shape', 'one'))}"))
+        if sum(t.name == thing.name for t in facts.things) == 1:
+            choices += [(thing, thing.name)] * 2
+    return rng.choice(choices) if choices else None
+
+
+def _where(facts: Facts, rng: random.Random) -> Asked | None:
+    named = _named(facts, rng)
+    clear = named and all(
+        abs(v - edge) > 0.03 for v in (named[0].x, named[0].y) for edge in (NEAR, FAR)
+    )
+    if not named or not clear:
+        return None
+    thing, name = named
+    if len(facts.things) == 1 and rng.random() < 0.4:
+        name = "it" if rng.random() < 0.6 else "shape"
+    forms = ("where is {}?", "where is {}?", "where's {}?", "where in the picture is {}?",
+             "where can i find {}?", "in which corner is {}?" if "corner" in thing.place else "where is {}?",
+             "what is the position of {}?", "where do you see {}?", "tell me where {} is")  # fmt: skip
+    return rng.choice(forms).format(name if name == "it" else f"the {name}"), thing.place
+
+
+_WORDINGS = {
+    "left of": ("left of", "to the left of", "on the left of", "left of"),
+    "right of": ("right of", "to the right of", "on the right of", "right of"),
+    "above": ("above", "over", "on top of", "above", "higher than"),
+    "below": ("below", "under", "beneath", "below", "underneath"),
+}
+_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
+def _stands(a: Fact, relation: str, b: Fact) -> bool | None:
+    """Whether a is left of b, for example; None if it is hard to say."""
+    gap = {"left of": b.x - a.x, "right of": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}
+    across = abs(b.x - a.x) if relation in ("above", "below") else abs(b.y - a.y)
+    if gap[relation] > 0.14 and gap[relation] > 0.4 * across:
+        return True
+    return False if gap[relation] < 0.04 else None
+
+
+def _relation(facts: Facts, rng: random.Random) -> Asked | None:
+    """Open: what is left of the star? Or yes and no."""
+    named = _named(facts, rng)
+    if len(facts.things) < 2 or named is None:
+        return None
+    thing, name = named
+    others = [t for t in facts.things if t is not thing]
+    other = rng.choice(others)
+    relation = _side(other, thing)
+    if rng.random() < 0.3:
+        relation = rng.choice(list(_OPPOSITE))
+    how = rng.choice(_WORDINGS[relation])
+    if rng.random() < 0.55:
+        found = [(t, _stands(t, relation, thing)) for t in others]
+        if any(clear is None for _, clear in found):
+            return None
+        fitting = [t for t, clear in found if clear]
+        forms = ("what is {h} the {n}?", "what is {h} the {n}?", "what's {h} the {n}?",
+                 "which shape is {h} the {n}?", "what do you see {h} the {n}?", "what stands {h} the {n}?",
+                 "which thing is {h} the {n}?", "what lies {h} the {n}?", "tell me what is {h} the {n}")  # fmt: skip
+        if len(fitting) > 1:
+            return None
+        answer = article(fitting[0].name) if fitting else "nothing"
+        return rng.choice(forms).format(h=how, n=name), answer
+    if sum(t.name == other.name for t in facts.things) > 1:
+        return None
+    if rng.random() < 0.5:
+        relation = rng.choice(
+            (_OPPOSITE[relation], _OPPOSITE[relation], rng.choice(list(_OPPOSITE)))
+        )
+        how = rng.choice(_WORDINGS[relation])
+    true = _stands(other, relation, thing)
+    if true is None:
+        return None
+    other_name = other.name
+    if sum(t.shape == other.shape for t in facts.things) == 1 and rng.random() < 0.5:
+        other_name = other.shape
+    forms = ("is the {o} {h} the {n}?", "is the {o} {h} the {n}?", "is {o} {h} {n}?",
+             "do you see the {o} {h} the {n}?", "the {o} is {h} the {n}, right?")  # fmt: skip
+    return rng.choice(forms).format(o=other_name, h=how, n=name), _yes(true)
+
+
+def _compare(facts: Facts, rng: random.Random) -> Asked | None:
+    """Which of two is larger; are they the same."""
+    if len(facts.things) != 2:
+        return None
+    a, b = facts.things
+    dice = rng.random()
+    both = rng.choice(
+        ("they", "they", "the two", "the shapes", "both", "the two shapes", "the things")
+    )
+    if dice < 0.4:
+        if max(a.side, b.side) < 1.3 * min(a.side, b.side):
+            return None
+        big = a.side > b.side
+        larger, smaller = (a, b) if big else (b, a)
+        if a.name == b.name:
+            return None
+        if rng.random() < 0.35:
+            asked = rng.choice((larger, smaller))
+            more = rng.random() < 0.5
+            word = rng.choice(("larger", "bigger")) if more else "smaller"
+            other = smaller if asked is larger else larger
+            first, second = asked.name, other.name
+            if a.shape != b.shape and rng.random() < 0.6:
+                first, second = asked.shape, other.shape
+            return f"is the {first} {word} than the {second}?", _yes((asked is larger) == more)
+        more = rng.random() < 0.5
+        word = rng.choice(
+            ("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest")
+        )
+        forms = ("which is {}?", "which one is {}?", "which shape is {}?", "what is {}?",
+                 "which thing is {}?", "which of them is {}?", "which is the {} one?")  # fmt: skip
+        return rng.choice(forms).format(word), f"the {(larger if more else smaller).name}"
+    if dice < 0.65:
+        forms = ("are {} the same {}?", "do {} have the same {}?", "are {} of the same {}?",
+                 "have {} the same {}?")  # fmt: skip
+        return rng.choice(forms).format(both, _hue(rng)), _yes(a.colour == b.colour)
+    if dice < 0.85:
+        forms = ("are {} the same shape?", "do {} have the same shape?", "is it the same shape twice?",
+                 "are {} of the same shape?")  # fmt: skip
+        return rng.choice(forms).format(both), _yes(a.shape == b.shape)
+    ratio = max(a.side, b.side) / min(a.side, b.side)
+    if 1.08 < ratio < 1.3:
+        return None
+    forms = ("are {} the same size?", "are {} equally big?", "do {} have the same size?")
+    return rng.choice(forms).format(both), _yes(ratio < 1.2)
+
+
+def _size(facts: Facts, rng: random.Random) -> Asked | None:
+    named = _named(facts, rng)
+    if named is None or 0.28 < named[0].side < 0.345:
+        return None
+    thing, name = named
+    if len(facts.things) == 1 and rng.random() < 0.5:
+        name = "it"
+    name = name if name == "it" else f"the {name}"
+    if rng.random() < 0.4:
+        size = rng.choice(("small", "large"))
+        word = rng.choice({"small": ("small", "little", "tiny"), "large": ("large", "big")}[size])
+        return f"is {name} {word}?", _yes(size == thing.size)
+    forms = ("how big is {}?", "what size is {}?", "is {} small or large?", "how large is {}?",
+             "is {} big or small?", "what is the size of {}?")  # fmt: skip
+    return rng.choice(forms).format(name), thing.size
+
+
+def _background(facts: Facts, rng: random.Random) -> Asked:
+    dice = rng.random()
+    if dice < 0.62:
+        forms = ("what {h} is the background?", "what {h} is the background?", "background {h}?",
+                 "what's the background {h}?", "which {h} is the background?", "which background is it?",
+                 "what is the {h} of the background?", "what {h} is behind it?", "and the background?",
+                 "what is the background?", "what {h} does the background have?", "on which {h}?",
+                 "tell me the {h} of the background", "what {h} is the backdrop?", "background?")  # fmt: skip
+        return rng.choice(forms).format(h=_hue(rng)), facts.background
+    want = rng.random() < 0.5
+    if dice < 0.8:
+        others = ["white", "gray", "black", "cream", "navy", "mint", *COLOURS]
+        colour = (
+            facts.background if want else rng.choice([c for c in others if c != facts.background])
+        )
+        said = rng.choice(("is the background {}?", "is the background {}?", "is it on {}?",
+                           "is the backdrop {}?", "is it {} behind?"))  # fmt: skip
+        return said.format(colour), _yes(want)
+    if dice < 0.92:
+        style = rng.choice(STYLES)
+        return rng.choice(("is the background {}?", "is the background {} or not?")).format(
+            style
+        ), _yes(style == facts.style)
+    forms = ("is the background plain or striped?", "what style is the background?",
+             "is the background striped or plain?", "are there stripes?", "does it have stripes?")  # fmt: skip
+    question = rng.choice(forms)
+    answer = _yes(facts.style == "striped") if question.endswith("stripes?") else facts.style
+    return question, answer
+
+
+Maker = Callable[[Facts, random.Random], Asked | None]
+QUESTIONS: dict[str, tuple[Maker, float]] = {
+    "exists": (_exists, 17),
+    "is it": (_is_it, 12),
+    "what": (_what, 9),
+    "describe": (_describe, 5),
+    "colour": (_colour_of, 9),
+    "shape": (_shape_of, 9),
+    "lists": (_lists, 4),
+    "missing": (_missing, 2),
+    "count": (_count, 12),
+    "where": (_where, 6),
+    "relation": (_relation, 14),
+    "compare": (_compare, 7),
+    "size": (_size, 4),
+    "background": (_background, 8),
+}
+
+
+def question(facts: Facts, rng: random.Random, kind: str | None = None) -> tuple[str, str, str]:
+    """A question, its answer and its kind; None as the kind draws one that fits."""
+    names, weights = list(QUESTIONS), [w for _, w in QUESTIONS.values()]
+    while True:
+        name = kind or rng.choices(names, weights)[0]
+        asked = QUESTIONS[name][0](facts, rng)
+        if asked is not None:
+            text, answer = asked
+            if rng.random() < 0.04:
+                before = ("please tell me, ", "hey, ", "ok, ", "and ", "so, ", "tell me: ", "now, ")
+                text = rng.choice(before) + text
+            if name in ("what", "describe") and rng.random() < 0.08:
+                text = text.rstrip("?") + rng.choice((" please?", ", please", " now?", " exactly?"))
+            return typed(text, rng), answer, name
+        if kind:
+            return "", "", name

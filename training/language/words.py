@@ -1,0 +1,245 @@
+"""The words of the picture world: names, synonyms, numbers, and words it does not know."""
+
+import pydoc_data.topics
+import random
+import re
+from functools import cache
+
+from training.world import BACKGROUNDS, COLOURS, SHAPES
+
+COLOUR_WORDS = {
+    "red": (
+        "crimson", "scarlet", "ruby", "cherry red", "bright red", "dark red", "ruby red", "maroon",
+        "burgundy", "deep red", "light red", "blood red", "tomato red", "vermilion", "reddish",
+    ),
+    "orange": (
+        "bright orange", "tangerine", "dark orange", "light orange", "amber", "pumpkin orange",
+        "apricot", "brown", "copper", "bronze", "rust", "carrot", "orangey", "deep orange",
+    ),
+    "yellow": (
+        "golden", "gold", "lemon", "bright yellow", "light yellow", "lemon yellow", "mustard",
+        "dark yellow", "golden yellow", "sunny yellow", "pale yellow", "yellowish", "blond",
+    ),
+    "green": (
+        "lime", "emerald", "dark green", "light green", "bright green", "forest green", "olive",
+        "lime green", "jade", "grass green", "deep green", "pale green", "greenish", "mint green",
+    ),
+    "cyan": (
+        "turquoise", "teal", "aqua", "light blue", "sky blue", "baby blue", "aquamarine",
+        "pale blue", "light cyan", "dark cyan", "ice blue", "bright cyan", "blue-green", "aqua blue",
+    ),
+    "blue": (
+        "dark blue", "royal blue", "bright blue", "deep blue", "cobalt", "azure", "sapphire",
+        "ocean blue", "navy", "navy blue", "cobalt blue", "medium blue", "bluish", "midnight blue",
+    ),
+    "purple": (
+        "violet", "lilac", "lavender", "indigo", "dark purple", "light purple", "plum", "mauve",
+        "deep purple", "bright purple", "grape", "amethyst", "aubergine", "purplish", "orchid",
+    ),
+    "pink": (
+        "magenta", "rose", "hot pink", "light pink", "fuchsia", "salmon", "pale pink",
+        "bright pink", "dark pink", "baby pink", "rosy", "deep pink", "rose pink", "coral", "pinkish",
+    ),
+}  # fmt: skip
+SHAPE_WORDS = {
+    "circle": (
+        "disc", "disk", "dot", "ball", "round shape", "sphere", "bubble", "sun", "moon", "full moon",
+        "coin", "planet", "round thing", "spot", "circular shape", "marble", "globe", "orb", "button",
+    ),
+    "square": (
+        "box", "block", "cube", "tile", "rectangle", "square shape", "quadrilateral", "dice",
+        "square block", "square box", "rect", "square thing", "brick", "window", "postage stamp",
+    ),
+    "triangle": (
+        "pyramid", "arrowhead", "wedge", "cone", "triangular shape", "three-sided shape",
+        "triangular thing", "tri", "slice of pizza", "mountain", "tent",
+    ),
+    "star": (
+        "starfish", "asterisk", "five-pointed star", "five pointed star", "star shape", "sparkle",
+        "little star", "pentagram", "sheriff star", "christmas star", "twinkle",
+    ),
+    "ring": (
+        "donut", "doughnut", "hoop", "loop", "bagel", "hollow circle", "circle with a hole",
+        "ring shape", "letter o", "wedding ring", "wheel", "tire", "annulus", "bracelet", "washer",
+    ),
+    "cross": (
+        "plus", "plus sign", "plus symbol", "cross shape", "plus shape", "addition sign",
+        "medical cross", "swiss cross", "letter x", "first aid cross", "x", "cross sign",
+    ),
+    "heart": (
+        "love heart", "valentine", "heart shape", "valentine heart", "heart symbol", "love",
+        "valentine's heart", "love symbol", "sweetheart", "heart sign",
+    ),
+}  # fmt: skip
+BACKGROUND_WORDS = {
+    "white": ("light", "bright", "snow white", "pure white", "pale", "clean white", "snowy"),
+    "gray": ("grey", "grey", "silver", "light gray", "dark grey", "light grey", "dark gray"),
+    "black": ("dark", "pitch black", "jet black", "night", "darkness", "very dark"),
+    "cream": ("beige", "ivory", "off-white", "sand", "light beige", "cream coloured", "tan"),
+    "navy": ("navy blue", "dark blue", "midnight blue", "deep blue", "very dark blue"),
+    "mint": ("mint green", "light green", "pale green", "minty", "light mint"),
+    "red": ("dark red", "crimson", "deep red", "scarlet", "maroon"),
+    "orange": ("light orange", "apricot", "peach", "amber", "bright orange"),
+    "yellow": ("light yellow", "pale yellow", "golden", "gold", "lemon", "bright yellow", "sunny"),
+    "green": ("grass green", "bright green", "lime", "dark green", "emerald", "lime green"),
+    "cyan": ("turquoise", "teal", "aqua", "sky blue", "sky", "light cyan"),
+    "blue": ("light blue", "bright blue", "royal blue", "baby blue", "pale blue"),
+    "purple": ("violet", "lavender", "lilac", "dark purple", "light purple", "indigo"),
+    "pink": ("light pink", "rose", "pale pink", "magenta", "hot pink", "baby pink"),
+}
+SIZE_WORDS = {
+    "small": ("small", "small", "little", "tiny", "mini", "teeny", "wee", "smallish", "short"),
+    "large": ("large", "large", "big", "big", "huge", "giant", "enormous", "great big", "massive"),
+}
+NUMBERS = ("no", "one", "two", "three", "four")
+MANY = {
+    2: ("two", "two", "2", "a pair of", "a couple of", "both", "twin", "double"),
+    3: ("three", "three", "3", "a few", "several", "some", "three of these", "a trio of"),
+    4: ("four", "four", "4", "many", "lots of", "4", "a bunch of", "five", "six", "a dozen"),
+}
+ADJECTIVES = (
+    "nice", "beautiful", "shiny", "cute", "happy", "pretty", "simple", "flat", "bold", "lovely",
+    "perfect", "plain", "solid", "bright", "magic", "glowing", "funny", "soft", "wooden", "cool",
+    "filled", "new", "old", "sad", "smooth", "sharp", "clean", "geometric", "crisp", "fluffy",
+)  # fmt: skip
+OBJECTS = (
+    "cat", "dog", "house", "tree", "car", "horse", "flower", "boat", "man", "woman", "bird", "fish",
+    "cow", "elephant", "train", "plane", "bicycle", "robot", "dragon", "castle", "river", "beach",
+    "forest", "city", "street", "table", "chair", "lamp", "book", "phone", "computer", "apple",
+    "banana", "bottle", "cup", "hat", "shoe", "dress", "child", "baby", "king", "queen", "wizard",
+    "monkey", "lion", "tiger", "bear", "rabbit", "mouse", "snake", "spider", "guitar", "piano",
+    "bridge", "road", "garden", "kitchen", "sofa", "bed", "door", "spoon", "knife", "cake", "bread",
+    "cheese", "egg", "pig", "sheep", "duck", "owl", "whale", "shark", "ship", "rocket", "truck",
+    "bus", "ocean", "lake", "island", "desert", "person", "face", "eye", "hand", "leg", "kitten",
+    "puppy", "unicorn", "mermaid", "astronaut", "portrait", "landscape", "sunset", "sunrise", "rain",
+    "cloud", "snow", "fire", "water", "grass", "leaf", "rose bush", "statue", "tower", "village",
+    "laptop", "pencil", "clock", "mirror", "candle", "camera", "umbrella", "violin", "drum", "goat",
+    "frog", "turtle", "crab", "penguin", "giraffe", "zebra", "kangaroo", "panda", "fox", "wolf",
+    "hedgehog", "squirrel", "butterfly", "bee", "ant", "snail", "dinosaur", "monster", "ghost",
+    "vampire", "zombie", "pirate", "knight", "princess", "soldier", "doctor", "teacher", "farmer",
+    "dancer", "singer", "football", "tennis racket", "skateboard", "motorcycle", "helicopter",
+)  # fmt: skip
+
+
+def known_words() -> tuple[str, ...]:
+    """Every single word that names something of the world, lower case, sorted."""
+    phrases: list[str] = [*COLOURS, *SHAPES, *BACKGROUNDS, "striped", "stripes", "background"]
+    for table in (COLOUR_WORDS, SHAPE_WORDS, BACKGROUND_WORDS):
+        for synonyms in table.values():
+            phrases += synonyms
+    phrases += [plural(p) for p in (*SHAPES, *(w for ws in SHAPE_WORDS.values() for w in ws))]
+    skip = {"a", "with", "of", "very", "thing", "shape", "shaped", "sign", "symbol", "letter",
+            "full", "first", "aid", "little", "clean", "hole", "slice", "pizza", "light", "bright",
+            "deep", "pale", "medium", "three", "five", "sided", "pointed", "baby", "hot", "wedding",
+            "ice", "things", "shapes", "signs", "symbols", "holes", "pure", "coloured", "postage",
+            "sunny", "o", "s", "os", "pizzas", "tri", "tris", "jet", "ocean", "blood", "pitch", "swiss",
+            "addition", "medical", "christmas", "hollow", "snow", "snowy", "letters", "round", "stamp", "stamps", "sheriff", "off"}  # fmt: skip
+    words = {w for phrase in phrases for w in re.findall(r"[a-z]+", phrase)}
+    return tuple(sorted((words - skip) | {"shape", "shapes", "round", "dark", "colour", "color"}))
+
+
+@cache
+def unknown_words() -> tuple[str, ...]:
+    """English words that mean nothing in the picture world, from Python's own manual."""
+    found = set(re.findall(r"\b[a-z]{3,10}\b", " ".join(pydoc_data.topics.topics.values())))
+    common = {
+        "the",
+        "and",
+        "are",
+        "left",
+        "right",
+        "above",
+        "below",
+        "over",
+        "under",
+        "next",
+        "between",
+        "one",
+        "two",
+        "three",
+        "four",
+        "top",
+        "bottom",
+        "middle",
+        "with",
+        "small",
+        "large",
+        "big",
+        "picture",
+        "image",
+        "draw",
+        "five",
+        "six",
+        "all",
+        "any",
+        "pair",
+    }
+    return tuple(sorted(found - set(known_words()) - common))
+
+
+def unknown(rng: random.Random) -> str:
+    """Something that the world does not have."""
+    return rng.choice(OBJECTS if rng.random() < 0.6 else unknown_words())
+
+
+def plural(phrase: str) -> str:
+    """The plural of a shape's name."""
+    if " with a " in phrase:
+        return phrase.replace(" with a ", "s with a ").replace("hole", "hole")
+    if phrase.endswith(("fish", "dice")):
+        return phrase
+    return phrase + ("es" if phrase.endswith(("s", "x", "ch")) else "s")
+
+
+def article(phrase: str) -> str:
+    """With a or an."""
+    return ("an " if phrase[:1].lower() in "aeiou" and phrase[:2] != "un" else "a ") + phrase
+
+
+def listed(parts: list[str], last: str = " and ") -> str:
+    """Parts in one phrase: a, b and c."""
+    return last.join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def colour_word(colour: str, rng: random.Random) -> str:
+    return rng.choice(COLOUR_WORDS[colour]) if rng.random() < 0.25 else colour
+
+
+def shape_word(shape: str, rng: random.Random) -> str:
+    return rng.choice(SHAPE_WORDS[shape]) if rng.random() < 0.25 else shape
+
+
+def misspell(text: str, rng: random.Random) -> str:
+    """One letter of one longer word dropped, doubled or swapped with the next."""
+    words = text.split(" ")
+    long = [i for i, word in enumerate(words) if len(word) > 3 and word.isalpha()]
+    if not long:
+        return text
+    number = rng.choice(long)
+    word, at = words[number], rng.randrange(1, len(words[number]) - 1)
+    kinds = (
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at] + word[at:],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+    )
+    words[number] = rng.choice(kinds)
+    return " ".join(words)
+
+
+def typed(text: str, rng: random.Random) -> str:
+    """The text as people type it: lower case, a capital, a full stop, haste."""
+    dice = rng.random()
+    if dice < 0.40:
+        text = text[:1].upper() + text[1:]
+    elif dice < 0.42:
+        text = text.upper()
+    elif dice < 0.44:
+        text = text.title()
+    dice = rng.random()
+    if dice < 0.22 and text[-1:] not in ".?!":
+        text += "."
+    elif dice < 0.28 and text[-1:] not in ".?!":
+        text += "!"
+    elif dice > 0.75 and text[-1:] in ".?!":
+        text = text[:-1]
+    return misspell(text, rng) if rng.random() < 0.04 else text

@@ -1,0 +1,1 @@
+"""The two networks of the bundled model and how they are trained."""
