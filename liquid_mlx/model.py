@@ -306,12 +306,13 @@ class Liquid(Answering):
                     given,
                 )
                 read = [ids[prompt] for prompt in different]
+                settings = self._settings(batch, draw, size)
                 with limits():
                     for step in self.engine.draw(read, draw, size, rows * columns, window):
                         if step.position < step.total:
-                            yield self._image_step(step, batch, draw, size, first)
+                            yield ImageStep(step, columns, settings, self.decode, first)
                 self._free()
-                yield self._image_step(step, batch, draw, size, first)
+                yield ImageStep(step, columns, settings, self.decode, first)
 
         return steps()
 
@@ -359,10 +360,14 @@ class Liquid(Answering):
         return np.array(codes, dtype=np.int32)
 
     def _image_step(
-        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size, first: int = 0
+        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size
     ) -> ImageStep:
         """A step of drawing a picture of each prompt, with their settings."""
-        settings = [
+        settings = self._settings(prompts, draw, size)
+        return ImageStep(step, self.config.grid(size)[1], settings, self.decode)
+
+    def _settings(self, prompts: Sequence[str], draw: Draw, size: Size) -> list[ImageSettings]:
+        return [
             ImageSettings(
                 prompt=prompt,
                 seed=seed,
@@ -375,7 +380,6 @@ class Liquid(Answering):
             )
             for prompt, seed in zip(prompts, draw.seeds, strict=True)
         ]
-        return ImageStep(step, self.config.grid(size)[1], settings, self.decode, first)
 
     def _check_memory(self, batch_size: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""

@@ -18,8 +18,8 @@ from training import shown
 from training import tokenizer as tk
 from training.cells import scene_codes
 from training.language import questions, talk
+from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
-from training.language.questions import CAPTION_CUE, Facts, facts_of
 from training.scenes import random_scene
 from training.world import COLUMNS, Scene
 
@@ -266,7 +266,7 @@ class Mixture:
         return collate(rows, SEEN, documents.offset)
 
     def _caption(self, codes: np.ndarray, facts: Facts | None) -> Document:
-        said = questions.caption(facts) if facts else talk.OUTSIDE
+        said = caption(facts) if facts else talk.OUTSIDE
         return self.documents.caption(codes, said)
 
     def talk(self, tokens: int) -> Batch:

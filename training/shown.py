@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from training.cells import BAR
-from training.language.questions import Fact, Facts, ordered
+from training.language.facts import Fact, Facts, ordered
 from training.models.local_encoder import GROUND_VARIANTS, VARIANTS
 from training.world import (
     BACKGROUNDS,

@@ -10,6 +10,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from training.language import questions, talk
+from training.language.facts import CAPTION_CUE, caption, facts_of
 from training.language.prompts import prompt
 from training.scenes import random_scene
 
@@ -35,11 +36,11 @@ def corpus(texts: int, seed: int) -> Iterator[str]:
     """Everything the model will read or write, in the proportions that matter for merging."""
     rng = random.Random(seed)
     for number in range(texts):
-        facts = questions.facts_of(random_scene(rng, count=rng.choice((0, 1, 1, 2, 2, 3, 4))))
+        facts = facts_of(random_scene(rng, count=rng.choice((0, 1, 1, 2, 2, 3, 4))))
         asked, answer, _ = questions.question(facts, rng)
         said, reply = talk.small_talk(rng)
         yield from (prompt(rng).text, prompt(rng).text, f"user\n{prompt(rng).text}")
-        yield questions.CAPTION_CUE + " " + questions.caption(facts)
+        yield CAPTION_CUE + " " + caption(facts)
         yield f"user\n\n{asked}"
         yield f"model\n{answer}"
         yield f"user\n{said}"

@@ -58,7 +58,8 @@ class PromptCache:
         with self._lock:
             kept, self._kept = self._kept, None
         known = 0 if kept is None else _common(kept[0], ids[:-1])
-        known = known if not shared else len(shared) * (known >= len(shared))
+        if shared:
+            known = len(shared) if known >= len(shared) else 0
         if kept is not None and known:
             kept[1].offset = known
             return kept[1]

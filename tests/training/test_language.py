@@ -5,8 +5,8 @@ import random
 import pytest
 
 from training.language import questions, talk, words
+from training.language.facts import Fact, Facts, caption
 from training.language.prompts import prompt
-from training.language.questions import Fact, Facts
 from training.scenes import arrange
 from training.world import COLOURS, SHAPES, Thing
 
@@ -53,7 +53,7 @@ def test_answers_agree_with_the_picture():
         assert questions.question(facts, rng, "what")[1] == "a red circle left of a blue star"
         assert questions.question(facts, rng, "colour")[1] in ("red", "blue")
         assert questions.question(facts, rng, "shape")[1] in ("circle", "star")
-    assert questions.caption(facts) == (
+    assert caption(facts) == (
         "a large red circle left of a small blue star on a striped black background"
     )
     assert (RED_CIRCLE.place, BLUE_STAR.place) == ("on the left", "on the right")
@@ -61,10 +61,8 @@ def test_answers_agree_with_the_picture():
 
 def test_several_of_a_kind_are_counted_in_captions():
     stars = [Fact("star", "red", "small", x, 0.5, 0.25) for x in (0.2, 0.5, 0.8)]
-    assert questions.caption(Facts(tuple(stars), "white")) == (
-        "three small red stars on a white background"
-    )
-    assert questions.caption(Facts((), "mint")) == "an empty mint background"
+    assert caption(Facts(tuple(stars), "white")) == ("three small red stars on a white background")
+    assert caption(Facts((), "mint")) == "an empty mint background"
 
 
 def test_edits_change_one_thing_at_a_time():

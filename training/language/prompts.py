@@ -30,29 +30,6 @@ STARTS = (
     "could you make me", "do", "put", "here is", "this is", "imagine", "a simple drawing of",
 )  # fmt: skip
 ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
-_PLACE_WORDS = {
-    "middle": ("in the middle", "in the center", "in the centre", "centered", "at the center"),
-    "top": ("at the top", "on top", "up top", "near the top", "at the upper edge", "high up"),
-    "bottom": ("at the bottom", "down below", "near the bottom", "at the lower edge", "low down"),
-    "left": ("on the left", "on the left side", "at the left", "to the left", "left"),
-    "right": ("on the right", "on the right side", "at the right", "to the right", "right"),
-    "top left": (
-        "in the top left corner", "at the top left", "in the upper left corner", "top left",
-        "in the top left", "in the upper left", "in the left top corner", "in the corner",
-    ),
-    "top right": (
-        "in the top right corner", "at the top right", "in the upper right corner", "top right",
-        "in the top right", "in the upper right", "upper right",
-    ),
-    "bottom left": (
-        "in the bottom left corner", "at the bottom left", "in the lower left corner",
-        "bottom left", "in the bottom left", "in the lower left", "lower left",
-    ),
-    "bottom right": (
-        "in the bottom right corner", "at the bottom right", "in the lower right corner",
-        "bottom right", "in the bottom right", "in the lower right", "lower right corner",
-    ),
-}  # fmt: skip
 _BESIDE = (
     "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} & {b}", "{a}, {b}", "{a} with {b}",
     "{a} next to {b}", "{a} next to {b}", "{a} beside {b}", "{a} left of {b}", "{a} near {b}",
@@ -209,9 +186,7 @@ class Named:
             return form.format(article(size + self.thing.shape), self.thing.colour)
         if style == 0:
             return noun
-        return (
-            rng.choice(("one ", "the ", "a single ", "1 ")) + noun if style == 2 else article(noun)
-        )
+        return rng.choice(("one ", "the ", "a single ", "1 ")) + noun if style == 2 else article(noun)
 
 
 def _pair(background: str, rng: random.Random) -> tuple[str, str]:
@@ -266,7 +241,7 @@ def _one(background: str, rng: random.Random) -> Wanted:
     arrangement = None
     if rng.random() < 0.16:
         place = rng.choice(list(PLACES))
-        arrangement, where = place, rng.choice(_PLACE_WORDS[place])
+        arrangement, where = place, rng.choice(words.PLACE_WORDS[place])
         if where == "in the corner":
             arrangement = "top left"
         text = f"{where}, {text}" if rng.random() < 0.12 else f"{text} {where}"
@@ -279,9 +254,7 @@ def _two(background: str, rng: random.Random) -> Wanted:
     if dice < 0.07:  # each at a place of its own
         places = rng.sample(["top left", "top right", "bottom left", "bottom right"], 2)
         phrases = [n.phrase(rng, 1) for n in named]
-        said = [
-            f"{p} {rng.choice(_PLACE_WORDS[w][:4])}" for p, w in zip(phrases, places, strict=True)
-        ]
+        said = [f"{p} {rng.choice(words.PLACE_WORDS[w][:4])}" for p, w in zip(phrases, places, strict=True)]
         return Wanted([n.thing for n in named], "at " + ", ".join(places), listed(said))
     if dice < 0.14:  # one word for both
         return _shared(named, rng)
@@ -340,10 +313,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
         things = [first.thing] * 2 + [second.thing] * 2
         parts = [f"{rng.choice(('two', '2'))} {n.noun(rng, many=True)}" for n in (first, second)]
         return Wanted(things, "four", rng.choice((" and ", ", ", " and ", " with ")).join(parts))
-    two, one = (
-        f"{rng.choice(('two', '2', 'two'))} {first.noun(rng, many=True)}",
-        second.phrase(rng, 1),
-    )
+    two, one = f"{rng.choice(('two', '2', 'two'))} {first.noun(rng, many=True)}", second.phrase(rng, 1)
     forms = (
         (f"{two} and {one}", (0, 0, 1), "row"), (f"{two}, {one}", (0, 0, 1), "row"),
         (f"{one} and {two}", (1, 0, 0), "row"), (f"{one} between {two}", (0, 1, 0), "row"),
@@ -422,9 +392,7 @@ def _empty(rng: random.Random) -> Prompt:
         text = rng.choice(forms[:3] + forms[5:11]).format(tone)
     else:
         text = rng.choice(forms).format(tone)
-    return Prompt(
-        typed(_decorate(text, rng), rng), Scene((), background, style, arrangement="empty")
-    )
+    return Prompt(typed(_decorate(text, rng), rng), Scene((), background, style, arrangement="empty"))
 
 
 def _unknown(rng: random.Random) -> Prompt:

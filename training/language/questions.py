@@ -2,128 +2,34 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from training.language.facts import (
+    FAR,
+    NEAR,
+    Facts,
+    a_colour,
+    a_hue,
+    a_shape,
+    caption,
+    named_once,
+    relative_side,
+    stands,
+    things_phrase,
+)
 from training.language.words import (
-    COLOUR_WORDS,
     NUMBERS,
-    SHAPE_WORDS,
     article,
     listed,
     plural,
     typed,
     unknown,
 )
-from training.world import COLOURS, ROWS, SHAPES, STYLES, Scene
+from training.world import COLOURS, SHAPES, STYLES
 
-CAPTION_CUE = "The caption of this image is:"
 Asked = tuple[str, str]
-NEAR, FAR = 0.38, 0.62  # where left, middle and right (top, middle and bottom) meet
-
-
-@dataclass(frozen=True)
-class Fact:
-    """A thing in a picture; middle and side as shares of the picture's width and height."""
-
-    shape: str
-    colour: str
-    size: str
-    x: float
-    y: float
-    side: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.colour} {self.shape}"
-
-    @property
-    def place(self) -> str:
-        across = "left" if self.x < NEAR else "right" if self.x > FAR else ""
-        down = "top" if self.y < NEAR else "bottom" if self.y > FAR else ""
-        if across and down:
-            return f"in the {down} {across} corner"
-        if down:
-            return f"at the {down}"
-        return f"on the {across}" if across else "in the middle"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a picture shows, left to right (those of a column from the top)."""
-
-    things: tuple[Fact, ...]
-    background: str
-    style: str = "plain"
-
-
-def ordered(things: list[Fact]) -> tuple[Fact, ...]:
-    """Left to right, what stands in one column from the top."""
-    return tuple(sorted(things, key=lambda t: (round(t.x / 0.16), t.y)))
-
-
-def facts_of(scene: Scene) -> Facts:
-    """The facts of a scene on the grid."""
-    things = [
-        Fact(t.shape, t.colour, t.size, t.x / scene.columns, t.y / ROWS, t.span / ROWS)
-        for t in scene.things
-    ]
-    return Facts(ordered(things), scene.background, scene.style)
-
-
-def _side(a: Fact, b: Fact) -> str:
-    """How a stands to b: left of, right of, above, below."""
-    across, down = b.x - a.x, b.y - a.y
-    if abs(across) >= abs(down):
-        return "left of" if across > 0 else "right of"
-    return "above" if down > 0 else "below"
-
-
-def background_name(facts: Facts) -> str:
-    striped = "striped " if facts.style == "striped" else ""
-    return f"{striped}{facts.background} background"
-
-
-def things_phrase(facts: Facts, *, sizes: bool = False) -> str:
-    """The things in the model's own words."""
-    names = [f"{t.size} {t.name}" if sizes else t.name for t in facts.things]
-    if not names:
-        return "nothing"
-    counts: dict[str, int] = {}
-    for name in names:
-        counts[name] = counts.get(name, 0) + 1
-    parts = [
-        article(name) if n == 1 else f"{NUMBERS[n]} {plural(name)}" for name, n in counts.items()
-    ]
-    if len(parts) == 2 and len(names) == 2:
-        a, b = facts.things
-        side = _side(a, b)
-        if side in ("below", "right of"):
-            parts.reverse()
-        return f"{parts[0]} {'above' if side in ('above', 'below') else 'left of'} {parts[1]}"
-    return listed(parts)
-
-
-def caption(facts: Facts, *, sizes: bool = True) -> str:
-    """The one caption that the model writes: everything, always in the same form."""
-    background = article(background_name(facts))
-    if not facts.things:
-        return f"an empty {background_name(facts)}"
-    return f"{things_phrase(facts, sizes=sizes)} on {background}"
 
 
 # Questions. Each function returns None if its kind does not fit the picture.
-
-
-def _shape(shape: str, rng: random.Random) -> str:
-    return rng.choice(SHAPE_WORDS[shape][:8]) if rng.random() < 0.08 else shape
-
-
-def _colour(colour: str, rng: random.Random) -> str:
-    return rng.choice(COLOUR_WORDS[colour][:4]) if rng.random() < 0.04 else colour
-
-
-def _hue(rng: random.Random) -> str:
-    return rng.choice(("color", "colour"))
 
 
 def _yes(true: bool) -> str:
@@ -156,11 +62,11 @@ def _exists(facts: Facts, rng: random.Random) -> Asked:
     want = rng.random() < 0.5 and bool(pairs)
     if kind == "shape":
         shape = rng.choice(sorted(shapes if want else set(SHAPES) - shapes))
-        one, true = _shape(shape, rng), shape in shapes
+        one, true = a_shape(shape, rng), shape in shapes
     elif kind == "colour":
         colour = rng.choice(sorted(colours if want else set(COLOURS) - colours))
         true = colour in colours
-        word = _colour(colour, rng)
+        word = a_colour(colour, rng)
         one = f"{word} {rng.choice(('shape', 'thing', 'object', 'one'))}"
         if rng.random() < 0.5:
             forms = (
@@ -175,7 +81,7 @@ def _exists(facts: Facts, rng: random.Random) -> Asked:
         crossed = [(c, s) for c in sorted(colours) for s in sorted(shapes)]
         others = [p for p in rng.choice((near, near, crossed)) if p not in pairs]
         pair = rng.choice(sorted(pairs)) if want else rng.choice(others or [("red", "circle")])
-        one, true = f"{_colour(pair[0], rng)} {_shape(pair[1], rng)}", pair in pairs
+        one, true = f"{a_colour(pair[0], rng)} {a_shape(pair[1], rng)}", pair in pairs
     form = rng.choice(_ONES)
     return form.format(a=article(one), one=one, many=plural(one)), _yes(true)
 
@@ -191,7 +97,7 @@ def _is_it(facts: Facts, rng: random.Random) -> Asked | None:
     want = rng.random() < 0.5
     colour = thing.colour if want else rng.choice([c for c in COLOURS if c != thing.colour])
     shape = thing.shape if want else rng.choice([s for s in SHAPES if s != thing.shape])
-    colour_said, shape_said = _colour(colour, rng), _shape(shape, rng)
+    colour_said, shape_said = a_colour(colour, rng), a_shape(shape, rng)
     if alone and rng.random() < 0.75:
         what = rng.choice(("it", "it", "this", "that", "the shape", "the thing", "the object"))
         dice = rng.random()
@@ -210,7 +116,7 @@ def _is_it(facts: Facts, rng: random.Random) -> Asked | None:
             w=what, p=pair
         ), _yes(want)
     if shapes.count(thing.shape) == 1 and rng.random() < 0.6:
-        named = _shape(thing.shape, rng)
+        named = a_shape(thing.shape, rng)
         forms = ("is the {s} {c}?", "is the {s} {c}?", "is the {s} {c} or not?", "the {s} is {c}, right?",
                  "is the color of the {s} {c}?", "does the {s} look {c}?")  # fmt: skip
         return rng.choice(forms).format(s=named, c=colour_said), _yes(want)
@@ -263,7 +169,7 @@ def _colour_of(facts: Facts, rng: random.Random) -> Asked | None:
     unique = [t for t in facts.things if shapes.count(t.shape) == 1]
     if not unique:
         return None
-    thing, hue = rng.choice(unique), _hue(rng)
+    thing, hue = rng.choice(unique), a_hue(rng)
     if len(shapes) == 1 and rng.random() < 0.5:
         what = rng.choice(("it", "it", "this", "the shape", "the thing", "that"))
         forms = ("what {h} is {w}?", "what {h} is {w}?", "which {h} is {w}?", "what {h}?", "{h}?",
@@ -276,7 +182,7 @@ def _colour_of(facts: Facts, rng: random.Random) -> Asked | None:
              "what is the {h} of the {s}?", "tell me the {h} of the {s}", "the {s} is what {h}?",
              "what {h} has the {s}?", "what {h} does the {s} have?", "and the {s}?", "{h} of the {s}?",
              "the {h} of the {s}?", "name the {h} of the {s}")  # fmt: skip
-    return rng.choice(forms).format(h=hue, s=_shape(thing.shape, rng)), thing.colour
+    return rng.choice(forms).format(h=hue, s=a_shape(thing.shape, rng)), thing.colour
 
 
 def _shape_of(facts: Facts, rng: random.Random) -> Asked | None:
@@ -296,7 +202,7 @@ def _shape_of(facts: Facts, rng: random.Random) -> Asked | None:
              "which thing is {c}?", "what is the {c} object?", "which one is {c}?", "name the {c} shape",
              "what shape does the {c} thing have?", "what's {c}?", "the {c} thing is what?",
              "what kind of shape is the {c} one?")  # fmt: skip
-    return rng.choice(forms).format(c=_colour(thing.colour, rng)), thing.shape
+    return rng.choice(forms).format(c=a_colour(thing.colour, rng)), thing.shape
 
 
 def _lists(facts: Facts, rng: random.Random) -> Asked | None:
@@ -334,7 +240,7 @@ def _count(facts: Facts, rng: random.Random) -> Asked:
         what = rng.choice(("shapes", "things", "objects", "shapes", "figures", "items"))
         number = len(there)
     elif kind == "shape":
-        what, number = plural(_shape(shape, rng)), sum(t.shape == shape for t in there)
+        what, number = plural(a_shape(shape, rng)), sum(t.shape == shape for t in there)
     elif kind == "colour":
         noun = rng.choice(("shapes", "things", "objects", "ones"))
         what, number = f"{colour} {noun}", sum(t.colour == colour for t in there)
@@ -348,24 +254,9 @@ def _count(facts: Facts, rng: random.Random) -> Asked:
     return rng.choice(_COUNT).format(what), NUMBERS[number] if number else "none"
 
 
-def _named(facts: Facts, rng: random.Random) -> tuple[Fact, str] | None:
-    """A thing and a name that only it has."""
-    choices = []
-    for thing in facts.things:
-        if sum(t.shape == thing.shape for t in facts.things) == 1:
-            choices.append((thing, _shape(thing.shape, rng)))
-        if sum(t.colour == thing.colour for t in facts.things) == 1:
-            choices.append((thing, f"{thing.colour} {rng.choice(('thing', 'shape', 'one'))}"))
-        if sum(t.name == thing.name for t in facts.things) == 1:
-            choices += [(thing, thing.name)] * 2
-    return rng.choice(choices) if choices else None
-
-
 def _where(facts: Facts, rng: random.Random) -> Asked | None:
-    named = _named(facts, rng)
-    clear = named and all(
-        abs(v - edge) > 0.03 for v in (named[0].x, named[0].y) for edge in (NEAR, FAR)
-    )
+    named = named_once(facts, rng)
+    clear = named and all(abs(v - edge) > 0.03 for v in (named[0].x, named[0].y) for edge in (NEAR, FAR))
     if not named or not clear:
         return None
     thing, name = named
@@ -386,29 +277,20 @@ _WORDINGS = {
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 
-def _stands(a: Fact, relation: str, b: Fact) -> bool | None:
-    """Whether a is left of b, for example; None if it is hard to say."""
-    gap = {"left of": b.x - a.x, "right of": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}
-    across = abs(b.x - a.x) if relation in ("above", "below") else abs(b.y - a.y)
-    if gap[relation] > 0.14 and gap[relation] > 0.4 * across:
-        return True
-    return False if gap[relation] < 0.04 else None
-
-
 def _relation(facts: Facts, rng: random.Random) -> Asked | None:
     """Open: what is left of the star? Or yes and no."""
-    named = _named(facts, rng)
+    named = named_once(facts, rng)
     if len(facts.things) < 2 or named is None:
         return None
     thing, name = named
     others = [t for t in facts.things if t is not thing]
     other = rng.choice(others)
-    relation = _side(other, thing)
+    relation = relative_side(other, thing)
     if rng.random() < 0.3:
         relation = rng.choice(list(_OPPOSITE))
     how = rng.choice(_WORDINGS[relation])
     if rng.random() < 0.55:
-        found = [(t, _stands(t, relation, thing)) for t in others]
+        found = [(t, stands(t, relation, thing)) for t in others]
         if any(clear is None for _, clear in found):
             return None
         fitting = [t for t, clear in found if clear]
@@ -422,11 +304,9 @@ def _relation(facts: Facts, rng: random.Random) -> Asked | None:
     if sum(t.name == other.name for t in facts.things) > 1:
         return None
     if rng.random() < 0.5:
-        relation = rng.choice(
-            (_OPPOSITE[relation], _OPPOSITE[relation], rng.choice(list(_OPPOSITE)))
-        )
+        relation = rng.choice((_OPPOSITE[relation], _OPPOSITE[relation], rng.choice(list(_OPPOSITE))))
         how = rng.choice(_WORDINGS[relation])
-    true = _stands(other, relation, thing)
+    true = stands(other, relation, thing)
     if true is None:
         return None
     other_name = other.name
@@ -443,9 +323,7 @@ def _compare(facts: Facts, rng: random.Random) -> Asked | None:
         return None
     a, b = facts.things
     dice = rng.random()
-    both = rng.choice(
-        ("they", "they", "the two", "the shapes", "both", "the two shapes", "the things")
-    )
+    both = rng.choice(("they", "they", "the two", "the shapes", "both", "the two shapes", "the things"))
     if dice < 0.4:
         if max(a.side, b.side) < 1.3 * min(a.side, b.side):
             return None
@@ -463,16 +341,14 @@ def _compare(facts: Facts, rng: random.Random) -> Asked | None:
                 first, second = asked.shape, other.shape
             return f"is the {first} {word} than the {second}?", _yes((asked is larger) == more)
         more = rng.random() < 0.5
-        word = rng.choice(
-            ("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest")
-        )
+        word = rng.choice(("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest"))
         forms = ("which is {}?", "which one is {}?", "which shape is {}?", "what is {}?",
                  "which thing is {}?", "which of them is {}?", "which is the {} one?")  # fmt: skip
         return rng.choice(forms).format(word), f"the {(larger if more else smaller).name}"
     if dice < 0.65:
         forms = ("are {} the same {}?", "do {} have the same {}?", "are {} of the same {}?",
                  "have {} the same {}?")  # fmt: skip
-        return rng.choice(forms).format(both, _hue(rng)), _yes(a.colour == b.colour)
+        return rng.choice(forms).format(both, a_hue(rng)), _yes(a.colour == b.colour)
     if dice < 0.85:
         forms = ("are {} the same shape?", "do {} have the same shape?", "is it the same shape twice?",
                  "are {} of the same shape?")  # fmt: skip
@@ -485,7 +361,7 @@ def _compare(facts: Facts, rng: random.Random) -> Asked | None:
 
 
 def _size(facts: Facts, rng: random.Random) -> Asked | None:
-    named = _named(facts, rng)
+    named = named_once(facts, rng)
     if named is None or 0.28 < named[0].side < 0.345:
         return None
     thing, name = named
@@ -509,13 +385,11 @@ def _background(facts: Facts, rng: random.Random) -> Asked:
                  "what is the {h} of the background?", "what {h} is behind it?", "and the background?",
                  "what is the background?", "what {h} does the background have?", "on which {h}?",
                  "tell me the {h} of the background", "what {h} is the backdrop?", "background?")  # fmt: skip
-        return rng.choice(forms).format(h=_hue(rng)), facts.background
+        return rng.choice(forms).format(h=a_hue(rng)), facts.background
     want = rng.random() < 0.5
     if dice < 0.8:
         others = ["white", "gray", "black", "cream", "navy", "mint", *COLOURS]
-        colour = (
-            facts.background if want else rng.choice([c for c in others if c != facts.background])
-        )
+        colour = facts.background if want else rng.choice([c for c in others if c != facts.background])
         said = rng.choice(("is the background {}?", "is the background {}?", "is it on {}?",
                            "is the backdrop {}?", "is it {} behind?"))  # fmt: skip
         return said.format(colour), _yes(want)

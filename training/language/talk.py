@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from training.language import words
+from training.language.facts import background_name, facts_of, things_phrase
 from training.language.prompts import background_noun, prompt
-from training.language.questions import background_name, facts_of, question, things_phrase
+from training.language.questions import question
 from training.language.words import article, typed
 from training.scenes import PLACES, any_background, arrange, random_scene
 from training.world import COLOURS, SHAPES, Scene, Thing
@@ -95,9 +96,7 @@ def small_talk(rng: random.Random) -> tuple[str, str]:
         openings, reply = rng.choice(_TALK)
         return typed(rng.choice(openings), rng), reply
     if dice < 0.92:
-        said = rng.choice(_STRANGE).format(
-            a=words.unknown(rng), b=rng.choice(words.unknown_words())
-        )
+        said = rng.choice(_STRANGE).format(a=words.unknown(rng), b=rng.choice(words.unknown_words()))
         return typed(said, rng), OUTSIDE
     facts = facts_of(random_scene(rng, count=rng.choice((1, 1, 2))))
     while True:
@@ -154,10 +153,7 @@ def _which(scene: Scene, rng: random.Random) -> tuple[int, str] | None:
     number = rng.randrange(len(things))
     thing = things[number]
     if sum(t.shape == thing.shape for t in things) == 1 and rng.random() < 0.7:
-        return (
-            number,
-            f"the {words.shape_word(thing.shape, rng) if rng.random() < 0.2 else thing.shape}",
-        )
+        return number, f"the {words.shape_word(thing.shape, rng) if rng.random() < 0.2 else thing.shape}"
     if sum(t.pair == thing.pair for t in things) == 1:
         return number, f"the {thing.colour} {thing.shape}"
     return None
@@ -190,9 +186,7 @@ def _recolour(scene: Scene, rng: random.Random) -> Edit | None:
                   f"try {said}", f"i prefer {said}", f"rather {said}", f"no, {said}", f"change it to {said}"]  # fmt: skip
     if len(scene.things) > 1 and rng.random() < 0.2:
         things = [replace(t, colour=colour) for t in scene.things]
-        form = rng.choice(
-            ("make them {}", "make both {}", "make everything {}", "make all of them {}", "all {}")
-        )
+        form = rng.choice(("make them {}", "make both {}", "make everything {}", "make all of them {}", "all {}"))
         if len(things) > 2:
             form = form.replace("both", "them all")
         return form.format(said), _again(scene, things)
@@ -208,9 +202,7 @@ def _resize(scene: Scene, rng: random.Random) -> Edit | None:
     fixed = scene.arrangement in ("row", "column")  # three fit only if they are small
     if rng.random() < 0.2 and not fixed:
         large, fixed = not large, True  # it cannot be larger than large
-    word = rng.choice(
-        ("bigger", "larger", "big", "large") if large else ("smaller", "smaller", "small", "tiny")
-    )
+    word = rng.choice(("bigger", "larger", "big", "large") if large else ("smaller", "smaller", "small", "tiny"))
     forms = [f"make {name} {word}", f"now make {name} {word}", f"{name} should be {word}", f"can you make {name} {word}?",
              f"make {name} {word} please", f"i want {name} {word}", f"change {name} to {word}"]  # fmt: skip
     if name in ("it", "this", "that"):
@@ -230,13 +222,7 @@ def _reshape(scene: Scene, rng: random.Random) -> Edit | None:
     forms = [f"make {name} {said}", f"turn {name} into {said}", f"change {name} to {said}", f"replace {name} with {said}",
              f"change {name} into {said}", f"{name} should be {said}", f"swap {name} for {said}"]  # fmt: skip
     if name in ("it", "this", "that"):
-        forms += [
-            f"now as {said}",
-            f"{said} instead",
-            f"rather {said}",
-            f"the same but {said}",
-            f"no, {said}",
-        ]
+        forms += [f"now as {said}", f"{said} instead", f"rather {said}", f"the same but {said}", f"no, {said}"]
     return rng.choice(forms), _changed(scene, number, shape=shape)
 
 
@@ -262,28 +248,12 @@ def _add(scene: Scene, rng: random.Random) -> Edit | None:
         colour, noun = scene.things[-1].colour, article(shape)
     if says == "another":
         shape, colour = scene.things[-1].shape, scene.things[-1].colour
-        noun = rng.choice(
-            ("another one", "one more", "another", f"another {shape}", f"a second {shape}")
-        )
+        noun = rng.choice(("another one", "one more", "another", f"another {shape}", f"a second {shape}"))
         if len({t.pair for t in scene.things}) > 1:
             noun = f"another {colour} {shape}"
             shape, colour = scene.things[-1].shape, scene.things[-1].colour
     thing = Thing(shape, colour, size)
-    verb = rng.choice(
-        (
-            "add",
-            "add",
-            "add",
-            "now add",
-            "put",
-            "draw",
-            "and",
-            "please add",
-            "can you add",
-            "also",
-            "place",
-        )
-    )
+    verb = rng.choice(("add", "add", "add", "now add", "put", "draw", "and", "please add", "can you add", "also", "place"))
     if count == 1:
         side = rng.choice(("left", "right", "right", "above", "below"))
         it, its = rng.choice((("it", "its"), (f"the {scene.things[0].shape}", "its")))
@@ -313,9 +283,7 @@ def _remove(scene: Scene, rng: random.Random) -> Edit | None:
     if len(scene.things) > 1 and name in ("it", "this", "that"):
         return None
     if rng.random() < 0.15:
-        said = rng.choice(
-            ("remove everything", "clear it", "clear the picture", "delete everything", "erase all")
-        )
+        said = rng.choice(("remove everything", "clear it", "clear the picture", "delete everything", "erase all"))
         return said, _again(scene, ())
     forms = (f"remove {name}", f"delete {name}", f"take {name} away", f"erase {name}", f"without {name}",
              f"now without {name}", f"please remove {name}", f"drop {name}", f"get rid of {name}")  # fmt: skip
@@ -331,9 +299,7 @@ def _reground(scene: Scene, rng: random.Random) -> Edit | None:
     if rng.random() < 0.2:
         background = scene.background
         style = "plain" if scene.style == "striped" else "striped"
-        said = rng.choice(
-            ("make the background {}", "a {} background", "{} background please")
-        ).format(style)
+        said = rng.choice(("make the background {}", "a {} background", "{} background please")).format(style)
         if style == "striped" and rng.random() < 0.4:
             said = rng.choice(("add stripes", "with stripes", "stripes please"))
         return said, replace(scene, style=style)
@@ -348,11 +314,7 @@ def _reground(scene: Scene, rng: random.Random) -> Edit | None:
 def _move(scene: Scene, rng: random.Random) -> Edit | None:
     if len(scene.things) != 1:
         return None
-    places = [
-        p
-        for p in PLACES
-        if p not in (scene.arrangement, "middle" if scene.arrangement == "one" else "")
-    ]
+    places = [p for p in PLACES if p not in (scene.arrangement, "middle" if scene.arrangement == "one" else "")]
     place = rng.choice(places)
     name = rng.choice(("it", "it", f"the {scene.things[0].shape}"))
     if place == "middle":
@@ -360,15 +322,8 @@ def _move(scene: Scene, rng: random.Random) -> Edit | None:
     elif " " in place:
         where = rng.choice((f"to the {place} corner", f"to the {place}", f"in the {place} corner"))
     else:
-        where = rng.choice(
-            (
-                f"to the {place}",
-                f"to the {place} side" if place in ("left", "right") else f"to the {place}",
-            )
-        )
-    said = rng.choice(
-        ("move {} {}", "move {} {}", "put {} {}", "shift {} {}", "now move {} {}", "place {} {}")
-    )
+        where = rng.choice((f"to the {place}", f"to the {place} side" if place in ("left", "right") else f"to the {place}"))
+    said = rng.choice(("move {} {}", "move {} {}", "put {} {}", "shift {} {}", "now move {} {}", "place {} {}"))
     return said.format(name, where), _again(scene, scene.things, place)
 
 
@@ -376,32 +331,14 @@ def _other(scene: Scene, rng: random.Random) -> Edit | None:
     """The same again, swapped, or several of it."""
     dice = rng.random()
     if len(scene.things) == 2 and dice < 0.6:
-        said = rng.choice(
-            (
-                "swap them",
-                "swap the shapes",
-                "switch their places",
-                "exchange them",
-                "the other way round",
-            )
-        )
+        said = rng.choice(("swap them", "swap the shapes", "switch their places", "exchange them", "the other way round"))
         return said, _again(scene, scene.things[::-1])
     if len(scene.things) == 1 and dice < 0.7:
         number = rng.choice((2, 3, 4))
         word = ("two", "three", "four")[number - 2]
-        said = rng.choice(
-            (
-                f"now {word} of them",
-                f"{word} of them",
-                f"make it {word}",
-                f"i want {word}",
-                f"draw {word} of them",
-            )
-        )
+        said = rng.choice((f"now {word} of them", f"{word} of them", f"make it {word}", f"i want {word}", f"draw {word} of them"))
         return said, _again(scene, scene.things * number)
-    return rng.choice(
-        ("again", "draw it again", "once more", "the same again", "repeat", "do it again")
-    ), scene
+    return rng.choice(("again", "draw it again", "once more", "the same again", "repeat", "do it again")), scene
 
 
 _EDITS: tuple[tuple[Callable[[Scene, random.Random], Edit | None], float], ...] = (

@@ -142,38 +142,9 @@ def known_words() -> tuple[str, ...]:
 def unknown_words() -> tuple[str, ...]:
     """English words that mean nothing in the picture world, from Python's own manual."""
     found = set(re.findall(r"\b[a-z]{3,10}\b", " ".join(pydoc_data.topics.topics.values())))
-    common = {
-        "the",
-        "and",
-        "are",
-        "left",
-        "right",
-        "above",
-        "below",
-        "over",
-        "under",
-        "next",
-        "between",
-        "one",
-        "two",
-        "three",
-        "four",
-        "top",
-        "bottom",
-        "middle",
-        "with",
-        "small",
-        "large",
-        "big",
-        "picture",
-        "image",
-        "draw",
-        "five",
-        "six",
-        "all",
-        "any",
-        "pair",
-    }
+    common = {"the", "and", "are", "left", "right", "above", "below", "over", "under", "next",
+              "between", "one", "two", "three", "four", "top", "bottom", "middle", "with", "small",
+              "large", "big", "picture", "image", "draw", "five", "six", "all", "any", "pair"}
     return tuple(sorted(found - set(known_words()) - common))
 
 
@@ -243,3 +214,27 @@ def typed(text: str, rng: random.Random) -> str:
     elif dice > 0.75 and text[-1:] in ".?!":
         text = text[:-1]
     return misspell(text, rng) if rng.random() < 0.04 else text
+
+PLACE_WORDS = {
+    "middle": ("in the middle", "in the center", "in the centre", "centered", "at the center"),
+    "top": ("at the top", "on top", "up top", "near the top", "at the upper edge", "high up"),
+    "bottom": ("at the bottom", "down below", "near the bottom", "at the lower edge", "low down"),
+    "left": ("on the left", "on the left side", "at the left", "to the left", "left"),
+    "right": ("on the right", "on the right side", "at the right", "to the right", "right"),
+    "top left": (
+        "in the top left corner", "at the top left", "in the upper left corner", "top left",
+        "in the top left", "in the upper left", "in the left top corner", "in the corner",
+    ),
+    "top right": (
+        "in the top right corner", "at the top right", "in the upper right corner", "top right",
+        "in the top right", "in the upper right", "upper right",
+    ),
+    "bottom left": (
+        "in the bottom left corner", "at the bottom left", "in the lower left corner",
+        "bottom left", "in the bottom left", "in the lower left", "lower left",
+    ),
+    "bottom right": (
+        "in the bottom right corner", "at the bottom right", "in the lower right corner",
+        "bottom right", "in the bottom right", "in the lower right", "lower right corner",
+    ),
+}  # fmt: skip

@@ -18,8 +18,9 @@ from torch import Tensor
 from training import shown
 from training.cells import code_count, scene_codes
 from training.data import SEEN, Batch, Document, Documents, Encode, Mixture, collate
+from training.language.facts import facts_of
 from training.language.prompts import prompt
-from training.language.questions import QUESTIONS, facts_of, question
+from training.language.questions import QUESTIONS, question
 from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
