@@ -109,7 +109,7 @@ class Answering(ABC):
 
     @abstractmethod
     def _image_step(
-        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size, first: int = 0
+        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size
     ) -> ImageStep:
         """A step of drawing a picture of each prompt, with their settings."""
 

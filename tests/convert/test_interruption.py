@@ -71,7 +71,7 @@ def test_killed_at_any_moment(larger: Path, tmp_path: Path) -> None:
         process.stdout.readline()  # importing is not what is tested
         time.sleep(moments.uniform(0, seconds * 0.5))
         process.kill()
-        process.wait()
+        process.communicate()  # closes its pipes, too
         assert left_in(tmp_path) <= {"out", ".out.partial"}
         if out.exists():  # it was quick enough: then it is whole
             assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
