@@ -342,8 +342,7 @@ class Liquid(Answering):
         Raises:
             ImageError: it is not a picture, or codes of another shape or range.
         """
-        size = size or self.config.sizes[0]
-        shape = self.config.grid(size)
+        shape = self.config.grid(size := size or self.config.sizes[0])
         if isinstance(picture, np.ndarray):
             if picture.shape != shape:
                 raise ImageError(f"Codes of {size} are {list(shape)}, not {list(picture.shape)}.")
