@@ -178,13 +178,13 @@ class Liquid(Answering):
                 ``generation/jacobi.py``); "auto" times them once on this machine.
 
         Settings left out are the model's recommended ones. Bad ones raise SettingsError, an
-        empty or overlong prompt PromptError, too little memory LowMemoryError, before the first
-        step.
+        empty or overlong prompt PromptError, too little memory LowMemoryError, before any step.
         """
         params = self._image_params(guidance, temperature, top_k, top_p)
-        prompts, seeds = [prompt] * count, seeds_for(seed, count)
+        seeds = seeds_for(seed, count)  # refuses a count before any list is that long
         given = self._given(keep, rows, mask, window, self.config.size(width, height))
-        return self._stream_images(prompts, seeds, params, (width, height), window, count, given)
+        prompts, sides = [prompt] * len(seeds), (width, height)
+        return self._stream_images(prompts, seeds, params, sides, window, len(seeds), given)
 
     def generate_images(
         self,

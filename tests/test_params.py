@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from liquid_mlx import load
 from liquid_mlx.errors import LiquidError, SettingsError
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, TextParams, seeds_for
 
@@ -101,3 +102,9 @@ def test_counts_out_of_range_are_refused_before_any_list_is_made(count):
 def test_seeds_out_of_range_are_refused(seed):
     with pytest.raises(SettingsError, match="seed"):
         seeds_for(seed, 3)
+
+
+@pytest.mark.parametrize("count", [5_000_000_000, 0, True, "3"])
+def test_a_model_refuses_a_count_before_it_draws(count):
+    with pytest.raises(SettingsError, match="count"):
+        load("demo").stream_image("a red circle", count=count)
