@@ -20,6 +20,7 @@ from training.cells import scene_codes
 from training.language import questions, talk
 from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
+from training.marks import GROUPS, Mark, marks
 from training.scenes import random_scene
 from training.world import COLUMNS, Scene
 
@@ -36,6 +37,12 @@ class Document:
     positions: list[int] = field(default_factory=list)
     branch: list[int] = field(default_factory=list)
     learned: list[bool] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)  # by index of the document's ids
+
+    def mark(self, codes: np.ndarray, facts: Facts | None) -> None:
+        """Mark the picture whose codes were added last."""
+        first = len(self.ids) - codes.size
+        self.marks += [(first + index, labels) for index, labels in marks(codes, facts)]
 
     def add(
         self, ids: list[int], *, learned: bool = False, branch: int = 0, start: int = 0
@@ -82,18 +89,22 @@ class Documents:
         document.add(self.picture(scene_codes(scene)), learned=True)
         return document
 
-    def caption(self, codes: np.ndarray, caption: str) -> Document:
+    def caption(self, codes: np.ndarray, caption: str, facts: Facts | None) -> Document:
         document = Document()
-        document.add([tk.BOS, tk.BOI, *self.picture(codes), tk.EOI, *self.text(CAPTION_CUE)])
+        document.add([tk.BOS, tk.BOI, *self.picture(codes)])
+        document.mark(codes, facts)
+        document.add([tk.EOI, *self.text(CAPTION_CUE)])
         document.add([*self.text(" " + caption), tk.EOS], learned=True)
         return document
 
-    def seen(self, codes: np.ndarray | None) -> Document:
+    def seen(self, codes: np.ndarray | None, facts: Facts | None = None) -> Document:
         """A user's turn that starts with a picture, or with nothing; `ask` goes on."""
         document = Document()
         document.add([tk.BOS, tk.TURN, *self.text("user\n")])
         if codes is not None:
-            document.add([tk.BOI, *self.picture(codes), tk.EOI, *self.text("\n")])
+            document.add([tk.BOI, *self.picture(codes)])
+            document.mark(codes, facts)
+            document.add([tk.EOI, *self.text("\n")])
         return document
 
     def ask(self, document: Document, said: str, reply: str, length: int) -> bool:
@@ -132,13 +143,16 @@ class Documents:
 @dataclass
 class Batch:
     """Padded rows. `codes` and `words` index the flattened positions whose next id, in the label
-    of the same name, is a code (counted from the first) or of the text vocabulary."""
+    of the same name, is a code (counted from the first) or of the text vocabulary; `marked` those
+    with marks, [N, groups]."""
 
     ids: Tensor
     codes: Tensor
     code_labels: Tensor
     words: Tensor
     word_labels: Tensor
+    marked: Tensor
+    mark_labels: Tensor
     positions: Tensor | None = None
     mask: Tensor | None = None
 
@@ -150,6 +164,7 @@ def collate(rows: Sequence[Sequence[Document]], length: int, offset: int) -> Bat
     owner = np.full((len(rows), length), -1)
     branch = np.full((len(rows), length), -1)
     targets, labels = [], []
+    marked: list[Mark] = []
     for number, row in enumerate(rows):
         start = 0
         for count, document in enumerate(row):
@@ -162,6 +177,7 @@ def collate(rows: Sequence[Sequence[Document]], length: int, offset: int) -> Bat
             learned = np.flatnonzero(document.learned)
             targets.append(learned - 1 + start + number * length)
             labels.append(np.array(document.ids)[learned])
+            marked += [(at + start + number * length, said) for at, said in document.marks]
             start = stop
     target, label = np.concatenate(targets), np.concatenate(labels)
     code = label >= offset
@@ -171,6 +187,8 @@ def collate(rows: Sequence[Sequence[Document]], length: int, offset: int) -> Bat
         torch.from_numpy(label[code] - offset),
         torch.from_numpy(target[~code]),
         torch.from_numpy(label[~code]),
+        torch.tensor([at for at, _ in marked], dtype=torch.int64),
+        torch.tensor([said for _, said in marked], dtype=torch.int64).view(-1, len(GROUPS)),
     )
     if (branch > 0).any() or (owner > 0).any():
         seen = (branch[:, None, :] == 0) | (branch[:, None, :] == branch[:, :, None])
@@ -244,7 +262,7 @@ class Mixture:
             dice = rng.random()
             codes, facts = next(pictures)
             if dice < 0.80:
-                document = documents.seen(codes)
+                document = documents.seen(codes, facts)
                 while True:
                     asked = questions.question(facts, rng) if facts else talk.outside_question(rng)
                     if not documents.ask(document, asked[0], asked[1], SEEN):
@@ -267,7 +285,7 @@ class Mixture:
 
     def _caption(self, codes: np.ndarray, facts: Facts | None) -> Document:
         said = caption(facts) if facts else talk.OUTSIDE
-        return self.documents.caption(codes, said)
+        return self.documents.caption(codes, said, facts)
 
     def talk(self, tokens: int) -> Batch:
         rows = []

@@ -171,8 +171,8 @@ class Gemma(nn.Module):
 
     def forward(
         self, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
-    ) -> Tensor:
-        """The normed last hidden states.
+    ) -> tuple[Tensor, Tensor]:
+        """The normed last hidden states, and those of the middle.
 
         Args:
             ids: int64 [B, T].
@@ -180,7 +180,7 @@ class Gemma(nn.Module):
             mask: bool [B, 1, T, T], True where a query (third axis) may look; causal without it.
 
         Returns:
-            [B, T, hidden].
+            Two of [B, T, hidden].
         """
         if positions is None:
             positions = torch.arange(ids.shape[1]).expand_as(ids)
@@ -189,9 +189,12 @@ class Gemma(nn.Module):
         x = self.model.embed_tokens(ids)
         x = x * self.scale
         cos, sin = angles.cos(), angles.sin()
-        for layer in self.model.layers:
+        middle = x
+        for number, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, mask)
-        return self.model.norm(x)
+            if number == len(self.model.layers) // 2 - 1:
+                middle = x
+        return self.model.norm(x), middle
 
     def checkpoint(self) -> dict[str, Tensor]:
         """The weights under their names in a Hugging Face checkpoint, the embedding plain."""

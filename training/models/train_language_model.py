@@ -21,6 +21,7 @@ from training.data import SEEN, Batch, Document, Documents, Encode, Mixture, col
 from training.language.facts import facts_of
 from training.language.prompts import prompt
 from training.language.questions import QUESTIONS, question
+from training.marks import MarkHead
 from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
@@ -32,9 +33,10 @@ MUON_RATE, ADAM_RATE = 0.012, 3e-3
 TOKENS = 2912  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 200
 # What one process learns from in a cycle of eight steps: kind -> steps.
-CYCLE = {"draw": range(8), "seen": (0, 1, 2, 4, 5, 6), "talk": (1, 3, 5, 7), "wide": (0,)}
+CYCLE = {"draw": range(8), "seen": range(8), "talk": (1, 3, 5, 7), "wide": (0,)}
 CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 0.5, "talk": 0.25}
+MARK_WEIGHT = 0.3
 
 
 def rate(step: int, steps: int) -> float:
@@ -42,14 +44,15 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP, (steps - step) / (DECAY_SHARE * steps))
 
 
-def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Of the learned codes and of the learned words of a batch."""
-    hidden = model(batch.ids, batch.positions, batch.mask).flatten(0, 1)
-    return model.code_logits(hidden[batch.codes]), model.word_logits(hidden[batch.words])
+def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the learned codes and words of a batch; and the middle's hidden states that have marks."""
+    hidden, middle = (x.flatten(0, 1) for x in model(batch.ids, batch.positions, batch.mask))
+    codes, words = model.code_logits(hidden[batch.codes]), model.word_logits(hidden[batch.words])
+    return codes, words, middle[batch.marked]
 
 
 def _ask(documents: Documents, codes: np.ndarray, facts, kind: str, rng: random.Random) -> Document:
-    document = documents.seen(codes)
+    document = documents.seen(codes, facts)
     for _ in range(6):
         text, answer, _ = question(facts, rng, kind)
         if answer and not documents.ask(document, text, answer, SEEN):
@@ -73,7 +76,7 @@ def check(model: Gemma, documents: Documents, encode: Encode, seed: int = 1) -> 
         if len(document.ids) <= 116:
             drawn.append([document])
     batch = collate(drawn, 116, documents.offset)
-    codes, _ = logits_of(model, batch)
+    codes, _, _ = logits_of(model, batch)
     figures: dict[str, object] = {
         "nats": round(F.cross_entropy(codes, batch.code_labels).item(), 4),
         "codes": round((codes.argmax(-1) == batch.code_labels).float().mean().item(), 4),
@@ -93,7 +96,7 @@ def check(model: Gemma, documents: Documents, encode: Encode, seed: int = 1) -> 
                 if any(document.learned):
                     rows.append([document])
             batch = collate(rows, SEEN, documents.offset)
-            _, words = logits_of(model, batch)
+            _, words, _ = logits_of(model, batch)
             good = words.argmax(-1) == batch.word_labels
             branches = [(n, b) for n, row in enumerate(rows)
                         for b, learned in zip(row[0].branch, row[0].learned, strict=True)
@@ -113,9 +116,12 @@ class Run:
         network, book = train_vqgan.load_network(folder)
         self.encode = partial(train_vqgan.encode, network, book)
         self.model = Gemma(GemmaConfig(vocab_size=self.documents.offset + code_count()))
+        self.head = MarkHead(self.model.config.hidden_size)
+        self.parameters = [*self.model.parameters(), *self.head.parameters()]
         named = list(self.model.named_parameters())
         matrices = [p for n, p in named if p.dim() == 2 and "embed" not in n]
         others = [p for n, p in named if p.dim() == 1 or "embed" in n]
+        others += self.head.parameters()
         self.optimizers: list[torch.optim.Optimizer] = [
             Muon(matrices, MUON_RATE),
             torch.optim.AdamW(others, ADAM_RATE, betas=(0.9, 0.98), weight_decay=0.0),
@@ -124,6 +130,7 @@ class Run:
         if self.saved.exists():
             state = torch.load(self.saved, weights_only=True)
             self.model.load_state_dict(state["model"])
+            self.head.load_state_dict(state["head"])
             for optimizer, loaded in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(loaded)
             self.done, self.spent = state["step"], state["seconds"]
@@ -135,6 +142,7 @@ class Run:
     def save(self, step: int, seconds: float) -> None:
         state = {
             "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
             "optimizers": [small_state(optimizer) for optimizer in self.optimizers],
             "step": step,
             "seconds": seconds,
@@ -144,12 +152,11 @@ class Run:
 
     def share_gradients(self) -> None:
         """Average them over the processes, and clip."""
-        parameters = list(self.model.parameters())
-        gradients = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
+        gradients = torch.cat([p.grad.flatten() for p in self.parameters if p.grad is not None])
         dist.all_reduce(gradients)
         gradients *= min(1.0, 1.0 / (gradients.norm().item() + 1e-6))
         start = 0
-        for p in parameters:
+        for p in self.parameters:
             assert p.grad is not None
             p.grad.copy_(gradients[start : start + p.numel()].view_as(p))
             start += p.numel()
@@ -161,7 +168,7 @@ class Run:
             if step % 8 not in steps:
                 continue
             batch = getattr(self.mixture, kind)(TOKENS)
-            codes, words = logits_of(self.model, batch)
+            codes, words, marked = logits_of(self.model, batch)
             loss = torch.zeros(())
             if len(batch.codes):
                 each = F.cross_entropy(codes, batch.code_labels)
@@ -171,12 +178,16 @@ class Run:
                 each = F.cross_entropy(words, batch.word_labels)
                 losses[f"{kind} words"].append(each.item())
                 loss = loss + WORD_WEIGHTS[kind] * each
+            if len(batch.marked):
+                each = self.head.loss(marked, batch.mark_labels)
+                losses["marks"].append(each.item())
+                loss = loss + MARK_WEIGHT * each
             (loss / self.world).backward()
             tokens += batch.ids.numel() * self.world
         self.share_gradients()
         for optimizer in self.optimizers:
             optimizer.step()
-        for p in self.model.parameters():
+        for p in self.parameters:
             assert p.grad is not None
             p.grad.zero_()
         return tokens
