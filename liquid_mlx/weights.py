@@ -30,8 +30,10 @@ def compute_dtype(config: LiquidConfig, dtype: str | None) -> mx.Dtype:
     return DTYPES[name]
 
 
-def load_backbone(folder: Path, config: LiquidConfig, dtype: str | None = None) -> Backbone:
-    """The language model of a converted folder, fused and evaluated.
+def load_backbone(
+    folder: Path, config: LiquidConfig, dtype: str | None = None, *, fuse: bool = True
+) -> Backbone:
+    """The language model of a converted folder, evaluated; fused unless it is to be trained.
 
     Raises:
         CheckpointError: a file is missing or damaged, or tensors are missing, left over or of
@@ -50,7 +52,8 @@ def load_backbone(folder: Path, config: LiquidConfig, dtype: str | None = None) 
     for path in _weight_files(folder):
         weights.update(_read(path))
     _fill(backbone, weights, backbone.dtype, folder)
-    backbone.fuse()
+    if fuse:
+        backbone.fuse()
     return backbone
 
 

@@ -1,7 +1,9 @@
 """Which of the two implementations runs, and how a Metal kernel is made."""
 
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, Literal
 
@@ -10,6 +12,17 @@ import mlx.core as mx
 from liquid_mlx.device import on_gpu
 
 Backend = Literal["metal", "mlx"]
+_differentiable: ContextVar[bool] = ContextVar("differentiable", default=False)
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Within it no kernel is the best backend: gradients flow through the twins in plain MLX."""
+    before = _differentiable.set(True)
+    try:
+        yield
+    finally:
+        _differentiable.reset(before)
 
 
 def best_backend(backend: Backend | None) -> Backend:
@@ -19,6 +32,8 @@ def best_backend(backend: Backend | None) -> Backend:
         ValueError: the name is unknown.
     """
     if backend is None:
+        if _differentiable.get():
+            return "mlx"
         return "metal" if mx.metal.is_available() and on_gpu() else "mlx"
     if backend not in ("metal", "mlx"):
         raise ValueError(f"backend {backend!r} is unknown: use 'metal', 'mlx' or None")

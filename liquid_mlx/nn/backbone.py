@@ -185,39 +185,59 @@ class Backbone(nn.Module):
 
         The tokens stand behind those already in the cache, which takes their keys and values.
         """
-        # Two axes only: the rows of a matrix product, which MLX would else fold and unfold.
+        x = self.embed(tokens)
+        masks, rotary = self.attending(tokens.shape, cache)
+        branch = None
+        for layer, mask in zip(self.model.layers, masks, strict=True):
+            x, branch = layer(x, branch, cache, mask, rotary)
+            if not on_gpu():
+                mx.async_eval(branch)  # computed while the next layer is built, as long a time
+        cache.offset += tokens.shape[1]
+        return self.model.norm(x, branch)[1].reshape(*tokens.shape, -1)
+
+    def embed(self, tokens: mx.array) -> mx.array:
+        """What the first layer reads, [B T, hidden], of token ids [B, T].
+
+        Two axes only: the rows of a matrix product, which MLX would else fold and unfold.
+        """
         x = self.model.embed_tokens.lookup(tokens.reshape(-1)).astype(self.dtype)
-        if self.config.is_gemma:
-            x = x * mx.array(self.config.hidden_size**0.5, x.dtype)
-        rows, length = tokens.shape
+        return x * mx.array(self.config.hidden_size**0.5, x.dtype) if self.config.is_gemma else x
+
+    def attending(
+        self, shape: tuple[int, ...], cache: KVCache
+    ) -> tuple[list[mx.array | None], Rotary]:
+        """What attention needs of new tokens [B, T] behind a cache: a mask per layer, rotations."""
+        rows, length = shape
         cap = self.config.attn_logit_softcapping
-        shape = (rows, self.config.num_attention_heads, length, cache.offset + length)
+        scores = (rows, self.config.num_attention_heads, length, cache.offset + length)
         masks = {
-            window: attention_mask(cache.visible(length, window), shape, self.dtype, cap)
+            window: attention_mask(cache.visible(length, window), scores, self.dtype, cap)
             for window in set(self._windows)
         }
         rotary = Rotary(self._freqs, cache.positions(), rows, length)
-        branch = None
-        for layer, window in zip(self.model.layers, self._windows, strict=True):
-            x, branch = layer(x, branch, cache, masks[window], rotary)
-            if not on_gpu():
-                mx.async_eval(branch)  # computed while the next layer is built, as long a time
-        cache.offset += length
-        return self.model.norm(x, branch)[1].reshape(*tokens.shape, -1)
+        return [masks[window] for window in self._windows], rotary
 
     def head(
-        self, start: int = 0, stop: int | None = None, *, exact: bool = False
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        exact: bool = False,
+        constant: bool = True,
     ) -> Callable[[mx.array], mx.array]:
         """A head over ids ``start`` to ``stop``: hidden [..., hidden] -> float32 logits.
 
         A picture needs no text rows and an answer no image rows, so their heads read less. The
         rows are a view of the embedding (tied) or of ``lm_head``; ``exact`` makes the product in
-        float32: guidance multiplies what bfloat16 would round off.
+        float32: guidance multiplies what bfloat16 would round off. A head that is not
+        ``constant`` is part of a graph, for gradients of its own weights.
         """
         source = self.lm_head if "lm_head" in self else self.model.embed_tokens
         rows = source.rows(start, self.config.vocab_size if stop is None else stop)
         if exact:
             rows.widen()
+        if constant:
+            mx.eval(rows.parameters())
         cap = self.config.final_logit_softcapping
 
         def logits(hidden: mx.array) -> mx.array:

@@ -75,7 +75,6 @@ class Linear(nn.Module):
         part.quantization = self.quantization
         for name in self.parameters():
             part[name] = self[name][start:stop]
-        mx.eval(part.parameters())
         return part
 
     def widen(self) -> None:
@@ -83,7 +82,6 @@ class Linear(nn.Module):
         for name, array in self.parameters().items():
             if mx.issubdtype(array.dtype, mx.floating):
                 self[name] = array.astype(mx.float32)
-        mx.eval(self.parameters())
 
     @staticmethod
     def joined(parts: list[Linear]) -> Linear | None:
