@@ -29,6 +29,8 @@ COMMANDS = {
     "encode": ("codes", "Turn images into VQ codes."),
     "decode": ("codes", "Turn VQ codes back into images."),
     "convert": ("convert", "Convert a Liquid checkpoint from PyTorch."),
+    "finetune": ("finetune", "Fine-tune a model on your images, questions and texts."),
+    "fuse": ("fuse", "Merge adapters into a model."),
     "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),

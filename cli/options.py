@@ -26,6 +26,14 @@ OptionalModel = Annotated[
         "--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP, show_default="demo"
     ),
 ]
+Adapter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--adapter",
+        metavar="NAME[=S]",
+        help="An adapter's folder or repo id, and its strength; can be repeated.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 Dtype = Annotated[
     str | None,
@@ -86,10 +94,11 @@ def load_model(
     dtype: str | None = None,
     low_ram: bool = False,
     verbose: bool = False,
+    adapter: list[str] | None = None,
 ) -> Liquid:
     """Load a model while the status line says so; its time starts anew afterwards."""
     status.start(f"loading {name}")
-    liquid = liquid_mlx.load(name, dtype=dtype, low_ram=low_ram)
+    liquid = liquid_mlx.load(name, dtype=dtype, low_ram=low_ram, adapter=adapter or ())
     if verbose:
         status.say(f"{name} loaded in {status.seconds:.2f} s")
     status.start()

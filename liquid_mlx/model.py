@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from liquid_mlx import images, memory
+from liquid_mlx.adapters import AdapterName, Attached, attach, read_adapters
 from liquid_mlx.config import LiquidConfig, Size
-from liquid_mlx.errors import ImageError, PromptError
+from liquid_mlx.errors import ImageError, PromptError, UsageError
 from liquid_mlx.generation.answer import Answering, check_length
 from liquid_mlx.generation.drawing import Drawing
 from liquid_mlx.generation.editing import fit_to
@@ -36,6 +37,7 @@ def load(
     dtype: str | None = None,
     revision: str | None = None,
     low_ram: bool = False,
+    adapter: AdapterName | Sequence[AdapterName] = (),
 ) -> Liquid:
     """Load a converted model.
 
@@ -44,20 +46,24 @@ def load(
         dtype: "float32", "bfloat16" or "float16"; default the stored one (float32 on a CPU).
         revision: branch, tag or commit of a repo.
         low_ram: free the language model before pixels are decoded; it is read again when needed.
+        adapter: a folder or repo id of an adapter (LoRA or DoRA, of mlx-lm or PEFT), or several;
+            "NAME=0.5" for another strength than 1.
 
     Raises:
         LiquidError: the model is missing, damaged, not a converted one, or too large for memory.
     """
     folder = resolve(model, revision)
     config = LiquidConfig.read(folder)
+    adapters = read_adapters(adapter)
     read = partial(load_backbone, folder, config, dtype)
     return Liquid(
         config,
-        read(),
+        read(adapters=adapters),
         load_vqgan(folder, config),
         Prompts.read(folder, config),
         name=str(model),
         reload=read if low_ram else None,
+        adapters=adapters,
     )
 
 
@@ -71,7 +77,8 @@ class Liquid(Drawing, Answering):
         vqgan: VQGAN,
         prompts: Prompts,
         name: str = "",
-        reload: Callable[[], Backbone] | None = None,
+        reload: Callable[..., Backbone] | None = None,
+        adapters: Attached = (),
     ):
         self.config = config
         self.name = name
@@ -80,6 +87,7 @@ class Liquid(Drawing, Answering):
         self.vqgan = vqgan
         self._reload = reload
         self._low_ram = reload is not None
+        self._adapters = adapters
         self._held: Engine | None = Engine(backbone, config, prompts)
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -87,9 +95,31 @@ class Liquid(Drawing, Answering):
     def engine(self) -> Engine:
         """The language model, read again if ``low_ram`` has freed it."""
         if self._held is None and self._reload is not None:
-            self._held = Engine(self._reload(), self.config, self.prompts)
+            self._held = Engine(self._reload(adapters=self._adapters), self.config, self.prompts)
         assert self._held is not None
         return self._held
+
+    def use_adapters(self, *names: AdapterName) -> None:
+        """Lay these adapters over the model, in place of others; without a name: the base alone.
+
+        The base is not read again. Adapters with whole tensors, which ``load`` has merged, stay.
+        Not to be called while something is generated.
+
+        Raises:
+            LiquidError: see ``load``; the model stays as it was.
+            UsageError: one holds whole tensors, which only ``load`` can take.
+        """
+        adapters = read_adapters(names)
+        for one, _ in adapters:
+            if one.tensors:
+                raise UsageError(
+                    f"The adapter {one.name} holds whole tensors: load the model anew with it."
+                )
+        merged = [pair for pair in self._adapters if pair[0].tensors]
+        backbone = self.engine.backbone
+        attach(backbone, [*merged, *adapters])
+        self._adapters = [*merged, *adapters]
+        self._held = Engine(backbone, self.config, self.prompts)
 
     def _free(self) -> None:
         """With ``low_ram``: let the language model go."""

@@ -37,7 +37,7 @@ class Prompts:
     def __init__(self, tokenizer: Tokenizer, config: LiquidConfig):
         self._tokenizer = tokenizer
         self._special = config.special
-        self._eos = list(config.eos_ids[:1])
+        self.eos = list(config.eos_ids[:1])  # what ends a text, a picture and a turn of the model
         self._image_offset = config.image_offset
         self._n_codes = config.vqgan.n_embed
         self._default_size = config.sizes[0]
@@ -60,9 +60,9 @@ class Prompts:
             return ""
         return f"Image Size: Width is {size.width} Height is {size.height}."
 
-    def draw(self, text: str, size: Size) -> list[int]:
+    def draw(self, text: str, size: Size, instruction: str = DRAW) -> list[int]:
         """The prompt that is followed by an image's tokens."""
-        words = _required(text, "prompt") + self._size_words(size) + DRAW
+        words = _required(text, "prompt") + self._size_words(size) + instruction
         return [*self._start, *self._text(words), self._special["boi"]]
 
     def unconditional(self, size: Size) -> list[int]:
@@ -122,25 +122,41 @@ class Prompts:
         if not messages or messages[-1].get("role") != "user":
             raise PromptError("A conversation must end with a message of the user.")
         ids = list(self._start)
-        for index, message in enumerate(messages):
-            role, expected = message.get("role", ""), ("user", "model")[index % 2]
-            if ROLES.get(role) != expected:
-                raise PromptError(
-                    f"Message {index + 1} has the role {role!r}: user and assistant take turns, "
-                    "user first."
-                )
-            parts = content_parts(message.get("content"), expected)
-            if pictures and index in pictures:
-                parts.insert(0, pictures[index])
-            ids += [*self._turn("start_of_turn"), *self._content(parts, expected)]
-            ids += [*self._turn("end_of_turn"), *self._text("\n")]
-            ids += self._eos if expected == "model" else []
+        for role, parts in _turns(messages, pictures or {}):
+            ids += [*self._turn("start_of_turn"), *self._content(parts, role, f"{role}\n")]
+            ids += self._turn_end(role)
         return [*ids, *self._reply_start()]
 
-    def _content(self, parts: Sequence[str | np.ndarray], role: str) -> list[int]:
-        """A turn's role, texts and pictures; a picture of the user has a line of its own."""
+    def lesson(
+        self,
+        messages: Sequence[Message],
+        pictures: Mapping[int, np.ndarray] | None = None,
+    ) -> tuple[list[int], list[bool]]:
+        """A conversation to learn from, and which of its ids the model is to write.
+
+        Those are its turns up to their ends; the arguments are those of ``chat``.
+        """
+        ids, learned = list(self._start), [False] * len(self._start)
+        for role, parts in _turns(messages, pictures or {}):
+            if role == "model":
+                asked, said = self._reply_start(), self._content(parts, role, "")
+                said += self._turn_end(role)
+            else:
+                said = []
+                asked = [*self._turn("start_of_turn"), *self._content(parts, role, f"{role}\n")]
+                asked += self._turn_end(role)
+            ids += asked + said
+            learned += [False] * len(asked) + [True] * len(said)
+        return ids, learned
+
+    def _turn_end(self, role: str) -> list[int]:
+        eos = self.eos if role == "model" else []
+        return [*self._turn("end_of_turn"), *self._text("\n"), *eos]
+
+    def _content(self, parts: Sequence[str | np.ndarray], role: str, opening: str) -> list[int]:
+        """A turn's opening, texts and pictures; a picture of the user has a line of its own."""
         ids: list[int] = []
-        waiting = f"{role}\n"
+        waiting = opening
         for part in parts:
             if isinstance(part, str):
                 waiting += part
@@ -156,6 +172,10 @@ class Prompts:
     def drawn(self, codes: np.ndarray) -> list[int]:
         """What follows in the answer: the picture's codes, and its end."""
         return self._picture(codes)[1:]
+
+    def text(self, text: str) -> list[int]:
+        """A plain text from its start to its end."""
+        return [*self._start, *self._text(_required(text, "text")), *self.eos]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
@@ -179,6 +199,25 @@ class Prompts:
             return piece
 
         return step
+
+
+def _turns(
+    messages: Sequence[Message], pictures: Mapping[int, np.ndarray]
+) -> list[tuple[str, list[str | np.ndarray]]]:
+    """The turns of a conversation: "user" or "model", and what is said and shown."""
+    found = []
+    for index, message in enumerate(messages):
+        role, expected = message.get("role", ""), ("user", "model")[index % 2]
+        if ROLES.get(role) != expected:
+            raise PromptError(
+                f"Message {index + 1} has the role {role!r}: user and assistant take turns, "
+                "user first."
+            )
+        parts = content_parts(message.get("content"), expected)
+        if index in pictures:
+            parts.insert(0, pictures[index])
+        found.append((expected, parts))
+    return found
 
 
 def content_parts(content: object, role: str = "model") -> list[str | np.ndarray]:

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from liquid_mlx.adapters import Attached, attach, check_tensors, merged
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import CheckpointError, SettingsError
@@ -31,13 +32,18 @@ def compute_dtype(config: LiquidConfig, dtype: str | None) -> mx.Dtype:
 
 
 def load_backbone(
-    folder: Path, config: LiquidConfig, dtype: str | None = None, *, fuse: bool = True
+    folder: Path,
+    config: LiquidConfig,
+    dtype: str | None = None,
+    *,
+    adapters: Attached = (),
+    fuse: bool = True,
 ) -> Backbone:
     """The language model of a converted folder, evaluated; fused unless it is to be trained.
 
     Raises:
         CheckpointError: a file is missing or damaged, or tensors are missing, left over or of
-            another shape than config.json says.
+            another shape than config.json says; or an adapter was made for another model.
         LowMemoryError: the weights do not fit this machine.
     """
     backbone = Backbone(config.backbone)
@@ -49,11 +55,14 @@ def load_backbone(
         "choose a smaller model, or convert it to fewer bits (liquid convert --q-bits 4)",
     )
     weights: dict[str, mx.array] = {}
-    for path in _weight_files(folder):
+    for path in weight_files(folder):
         weights.update(_read(path))
+    check_tensors(list(weights), adapters)
+    weights = {name: merged(tensor, name, adapters) for name, tensor in weights.items()}
     _fill(backbone, weights, backbone.dtype, folder)
     if fuse:
         backbone.fuse()
+    attach(backbone, adapters)
     return backbone
 
 
@@ -80,7 +89,8 @@ def _quantize(backbone: Backbone, settings: Mapping[str, Any]) -> None:
         ) from None
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The language model's files in a converted folder."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return [folder / "model.safetensors"]

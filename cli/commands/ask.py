@@ -49,6 +49,7 @@ def ask(
     as_json: options.Json = False,
     as_jsonl: options.Jsonl = False,
     model: options.Model = "demo",
+    adapter: options.Adapter = None,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = 0,
@@ -80,7 +81,7 @@ def ask(
         tasks = vqa.read_questions(questions) if questions else []
         sources = expand(given)
         done = vqa.Answers(answers, tasks) if answers else None
-        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose)
+        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose, adapter=adapter)
         if note := liquid.config.note_for(*texts):
             status.say(note)
         asker = Asker(liquid, sampling, exif=not no_exif, choices=listed, answer=score)

@@ -33,6 +33,7 @@ def caption(
     as_json: options.Json = False,
     as_jsonl: options.Jsonl = False,
     model: options.Model = "demo",
+    adapter: options.Adapter = None,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = 0,
@@ -57,7 +58,7 @@ def caption(
             sources = [s for s in sources if s.path and not s.path.with_suffix(".txt").exists()]
             if len(sources) < total:
                 status.say(f"{total - len(sources)} of {total} images have a .txt already")
-        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose)
+        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose, adapter=adapter)
         columns = ["caption"] if total == 1 else ["picture", "caption"]
         widths = [max((len(source.name) for source in sources), default=0)]
         results = Results(columns, widths, output, single=total == 1)

@@ -38,6 +38,7 @@ HELP = """\
 
 def chat(
     model: options.Model = "demo",
+    adapter: options.Adapter = None,
     max_tokens: options.MaxTokens = 256,
     temperature: options.Temperature = 0.0,
     top_k: options.TopK = 0,
@@ -51,7 +52,7 @@ def chat(
     asked = sys.stdin.isatty()
     failed = False
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype)
+        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
         sampling = options.Sampling(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
         )

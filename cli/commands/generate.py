@@ -54,6 +54,7 @@ def generate(
     ] = DEFAULT_NAME,
     overwrite: options.Overwrite = False,
     model: options.OptionalModel = None,
+    adapter: options.Adapter = None,
     seed: Annotated[str | None, typer.Option(metavar="N,N,...", help="One image per seed.")] = None,
     auto_seeds: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="N images with random seeds.")
@@ -168,6 +169,7 @@ def generate(
             model or stored.get("model") or "demo",
             status,
             dtype=dtype or stored.get("dtype"),
+            adapter=adapter,
             low_ram=low_ram,
             verbose=verbose,
         )

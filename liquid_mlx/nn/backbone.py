@@ -26,6 +26,12 @@ from liquid_mlx.nn.ops import (
     softcap,
 )
 
+# Projections that read the same input, by the name of the layer that computes them all.
+JOINED = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+}
+
 
 def _gated_gelu(gate: mx.array, up: mx.array) -> mx.array:
     return gelu_tanh(gate) * up
@@ -252,8 +258,8 @@ class Backbone(nn.Module):
             if isinstance(module, RMSNorm):
                 module.fold()
         for block in self.model.layers:
-            _join(block.self_attn, "qkv_proj", ("q_proj", "k_proj", "v_proj"))
-            _join(block.mlp, "gate_up_proj", ("gate_proj", "up_proj"))
+            _join(block.self_attn, "qkv_proj", JOINED["qkv_proj"])
+            _join(block.mlp, "gate_up_proj", JOINED["gate_up_proj"])
             for module in block.modules():
                 if isinstance(module, Linear):
                     module.pretranspose()

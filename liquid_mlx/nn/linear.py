@@ -19,6 +19,37 @@ class Quantization:
     mode: str = "affine"
 
 
+@dataclass(frozen=True)
+class Delta:
+    """What adapters make of a product y of x: ``gain * y + shift + x @ a @ b``.
+
+    ``a`` is [inputs, R] and ``b`` [R, outputs]; ``gain`` and ``shift`` are [outputs], or None for
+    1 and 0. Nothing of the matrix itself is touched, so that adapters come and go.
+    """
+
+    a: mx.array
+    b: mx.array
+    gain: mx.array | None = None
+    shift: mx.array | None = None
+
+    def __call__(self, x: mx.array, y: mx.array) -> mx.array:
+        if self.gain is not None and self.shift is not None:
+            y = y * self.gain + self.shift
+        return y + (x @ self.a) @ self.b
+
+    def rows(self, start: int, stop: int) -> Delta:
+        """The same for outputs ``start`` to ``stop``."""
+        cut = [None if each is None else each[start:stop] for each in (self.gain, self.shift)]
+        return Delta(self.a, self.b[:, start:stop], *cut)
+
+    def astype(self, dtype: mx.Dtype) -> Delta:
+        """The same in another dtype, evaluated."""
+        found = (self.a, self.b, self.gain, self.shift)
+        cast = [None if each is None else each.astype(dtype) for each in found]
+        mx.eval([each for each in cast if each is not None])
+        return Delta(*cast)  # type: ignore[arg-type]
+
+
 class Linear(nn.Module):
     """``x @ weight.T + bias`` with ``weight`` [outputs, inputs], packed if quantized.
 
@@ -32,6 +63,15 @@ class Linear(nn.Module):
             self.bias = mx.zeros((outputs,))
         self.quantization: Quantization | None = None
         self._transposed: mx.array | None = None
+        self.delta: Delta | None = None
+        self.parts: tuple[int, ...] = (outputs,)  # of each matrix that was joined
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Outputs and inputs."""
+        outputs, packed = self.weight.shape
+        q = self.quantization
+        return outputs, packed if q is None else packed * 32 // q.bits
 
     def quantize(self, quantization: Quantization) -> None:
         """Take the packed parameters' names and shapes; weights are loaded afterwards."""
@@ -44,7 +84,26 @@ class Linear(nn.Module):
         if affine:
             self.biases = mx.zeros(groups)
 
+    def dense(self) -> mx.array:
+        """The matrix itself, [outputs, inputs], unpacked if it is quantized."""
+        q = self.quantization
+        return self.weight if q is None else self._unpacked(slice(None), q)
+
+    def _unpacked(self, rows: mx.array | slice, q: Quantization) -> mx.array:
+        return mx.dequantize(
+            self.weight[rows],
+            scales=self.scales[rows],
+            biases=self.biases[rows] if "biases" in self else None,
+            group_size=q.group_size,
+            bits=q.bits,
+            mode=q.mode,
+        )
+
     def __call__(self, x: mx.array) -> mx.array:
+        y = self._product(x)
+        return y if self.delta is None else self.delta(x, y)
+
+    def _product(self, x: mx.array) -> mx.array:
         q = self.quantization
         if q is None:
             matrix = self.weight.T if self._transposed is None else self._transposed
@@ -75,6 +134,7 @@ class Linear(nn.Module):
         part.quantization = self.quantization
         for name in self.parameters():
             part[name] = self[name][start:stop]
+        part.delta = None if self.delta is None else self.delta.rows(start, stop)
         return part
 
     def widen(self) -> None:
@@ -82,6 +142,8 @@ class Linear(nn.Module):
         for name, array in self.parameters().items():
             if mx.issubdtype(array.dtype, mx.floating):
                 self[name] = array.astype(mx.float32)
+        if self.delta is not None:
+            self.delta = self.delta.astype(mx.float32)
 
     @staticmethod
     def joined(parts: list[Linear]) -> Linear | None:
@@ -96,6 +158,7 @@ class Linear(nn.Module):
             return None
         whole = Linear(1, 1)
         whole.quantization = first.quantization
+        whole.parts = tuple(len(part.weight) for part in parts)
         for name in first.parameters():
             whole[name] = mx.concatenate([part[name] for part in parts])
         return whole
@@ -107,13 +170,7 @@ class Embedding(Linear):
     def lookup(self, ids: mx.array) -> mx.array:
         """Rows of ids [...] -> [..., width]."""
         q = self.quantization
-        if q is None:
-            return self.weight[ids]
-        return mx.dequantize(
-            self.weight[ids],
-            scales=self.scales[ids],
-            biases=self.biases[ids] if "biases" in self else None,
-            group_size=q.group_size,
-            bits=q.bits,
-            mode=q.mode,
-        )
+        rows = self.weight[ids] if q is None else self._unpacked(ids, q)
+        if self.delta is not None:
+            rows = rows + self.delta.b.T[ids] @ self.delta.a.T
+        return rows
