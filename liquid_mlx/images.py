@@ -147,24 +147,24 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         ImageError: it cannot be read, or carries no settings.
     """
-    with _open(path, str(path)) as image:
-        text = image.info.get(SETTINGS_KEY, "")
-    try:
-        settings = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        settings = None
-    if not isinstance(settings, dict):
+    settings = find_settings(path)
+    if settings is None:
         raise ImageError(f"{path} carries no settings of liquid-mlx.")
     return settings
 
 
+def find_settings(source: ImageSource) -> dict[str, Any] | None:
+    """The settings inside a PNG that `save_png` wrote; None if there are none."""
+    try:
+        settings = json.loads(_text_inside(source, SETTINGS_KEY))
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return settings if isinstance(settings, dict) else None
+
+
 def read_codes(source: ImageSource, shape: tuple[int, int]) -> np.ndarray | None:
     """The codes of this shape inside a PNG that `save_png` wrote; None if there are none."""
-    if isinstance(source, Image.Image):
-        text = source.info.get(CODES_KEY, "")
-    else:
-        with _open(source, "The picture" if isinstance(source, bytes) else str(source)) as image:
-            text = image.info.get(CODES_KEY, "")
+    text = _text_inside(source, CODES_KEY)
     size = 2 * shape[0] * shape[1]
     try:
         found = json.loads(text)
@@ -174,6 +174,13 @@ def read_codes(source: ImageSource, shape: tuple[int, int]) -> np.ndarray | None
     except (TypeError, ValueError, KeyError, RecursionError, zlib.error):
         return None
     return np.frombuffer(data, "<u2").astype(np.int32).reshape(shape) if fits else None
+
+
+def _text_inside(source: ImageSource, key: str) -> Any:
+    if isinstance(source, Image.Image):
+        return source.info.get(key, "")
+    with _open(source, "The picture" if isinstance(source, bytes) else str(source)) as image:
+        return image.info.get(key, "")
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from liquid_mlx.adapters import AdapterName, Attached, attach, read_adapters
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import ImageError, PromptError, UsageError
 from liquid_mlx.generation.answer import Answering, check_length
-from liquid_mlx.generation.drawing import Drawing
-from liquid_mlx.generation.editing import fit_to
+from liquid_mlx.generation.drawing.editing import fit_to
+from liquid_mlx.generation.drawing.steering import Steering
 from liquid_mlx.generation.engine import Engine
 from liquid_mlx.generation.text import BATCH
 from liquid_mlx.hub import DEMO, resolve
@@ -67,7 +67,7 @@ def load(
     )
 
 
-class Liquid(Drawing, Answering):
+class Liquid(Steering, Answering):
     """A model in memory; ``load`` makes one. ``config`` describes it."""
 
     def __init__(

@@ -19,7 +19,19 @@ from liquid_mlx.errors import CheckpointError, PromptError
 from liquid_mlx.files import read_tokenizer
 from liquid_mlx.images import check_codes
 
-DRAW = " Generate an image based on this description."
+# The ten instructions that the reference was trained with; it draws with the first.
+INSTRUCTIONS = (
+    " Generate an image based on this description.",
+    " Create an image that captures the provided description.",
+    " Based on the previous text, produce a corresponding image.",
+    " Please illustrate the above text with a picture.",
+    " Translate the given description into a image.",
+    " Construct a visual representation of the above description.",
+    " Create a image that matches the text.",
+    " Formulate a visual expression that reflects the narrative just provided.",
+    " Give a visual depiction based on the above sentences.",
+    " Create an image using the information mentioned above as guidance.",
+)
 CAPTION = "The caption of this image is:"
 LONGEST_CHARACTER = 4  # bytes, and so byte tokens, of one character in UTF-8
 Message = Mapping[str, Any]  # "role", and "content"
@@ -60,9 +72,10 @@ class Prompts:
             return ""
         return f"Image Size: Width is {size.width} Height is {size.height}."
 
-    def draw(self, text: str, size: Size, instruction: str = DRAW) -> list[int]:
-        """The prompt that is followed by an image's tokens."""
-        words = _required(text, "prompt") + self._size_words(size) + instruction
+    def draw(self, text: str, size: Size, instruction: int = 1) -> list[int]:
+        """The prompt that is followed by an image's tokens; ``instruction`` is 1 to 10."""
+        instructed = INSTRUCTIONS[instruction - 1]
+        words = _required(text, "prompt") + self._size_words(size) + instructed
         return [*self._start, *self._text(words), self._special["boi"]]
 
     def unconditional(self, size: Size) -> list[int]:

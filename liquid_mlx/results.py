@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,11 @@ from liquid_mlx.params import ImageParams
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSettings(ImageParams):
-    """All that made an image; the same settings, machine and version make it again."""
+    """All that made an image; the same settings, machine and version make it again.
+
+    ``instruction`` is the number of the reference's instruction behind the prompt, 1 to 10.
+    ``steered`` says what was done beside: "edit" (which cells were kept), "variation", "best_of".
+    """
 
     prompt: str
     seed: int
@@ -26,10 +30,13 @@ class ImageSettings(ImageParams):
     model: str
     dtype: str
     version: str
+    instruction: int = 1
+    steered: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, the prompt and its seed first."""
-        return {"prompt": self.prompt, "seed": self.seed} | asdict(self)
+        values = asdict(self)
+        return {"prompt": self.prompt, "seed": self.seed, **values, **values.pop("steered")}
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class ImageStep:
     """``position`` of ``total`` codes of every picture are drawn.
 
     Of many prompts, which are drawn batch by batch, the pictures are those of the prompts from
-    ``first`` on.
+    ``first`` on; ``drawn`` counts all that will have been drawn when this batch is, those too
+    that lose against others of their prompt.
     """
 
     step: CodesStep
@@ -73,6 +81,7 @@ class ImageStep:
     settings: Sequence[ImageSettings]
     decode: Callable[[np.ndarray], Image.Image]
     first: int = 0
+    drawn: int = 1
 
     @property
     def position(self) -> int:

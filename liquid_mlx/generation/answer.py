@@ -108,10 +108,8 @@ class Answering(ABC):
         """How many sequences of ``length`` tokens are answered at once."""
 
     @abstractmethod
-    def _image_step(
-        self, step: CodesStep, prompts: Sequence[str], draw: Draw, size: Size
-    ) -> ImageStep:
-        """A step of drawing a picture of each prompt, with their settings."""
+    def _image_step(self, step: CodesStep, prompt: str, draw: Draw, size: Size) -> ImageStep:
+        """A step of drawing a picture that answers a prompt, with its settings."""
 
     def answer(
         self,
@@ -343,7 +341,7 @@ class Answering(ABC):
             within_context(self.engine, len(ids), params),
             image_params or config.recommended,
             seeds_for(seed, 1)[0],
-            lambda step, draw: self._image_step(step, [prompt], draw, size),
+            lambda step, draw: self._image_step(step, prompt, draw, size),
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.generation.autotune import chosen
-from liquid_mlx.generation.image import Draw
+from liquid_mlx.generation.image import Draw, Steps
 from liquid_mlx.generation.jacobi import Window, draw_windows
 from liquid_mlx.generation.prefill import Prefix, prefill
 from liquid_mlx.generation.prompt_cache import PromptCache
@@ -16,7 +16,6 @@ from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.params import TextParams
 from liquid_mlx.prompts import Prompts
-from liquid_mlx.results import CodesStep
 
 
 class Engine:
@@ -37,7 +36,7 @@ class Engine:
 
     def draw(
         self, prompts: Sequence[list[int]], draw: Draw, size: Size, total: int, window: Window
-    ) -> Iterator[CodesStep]:
+    ) -> Steps:
         """Draw ``total`` codes behind each prompt's ids; see ``draw_codes`` and ``draw_windows``.
 
         ``draw.prompts`` says which picture is behind which of them. The codes that are given
@@ -58,18 +57,18 @@ class Engine:
         total: int,
         window: Window,
         given: Sequence[int] = (),
-    ) -> Iterator[CodesStep]:
+    ) -> Steps:
         """The same behind what has been prefilled, with ``given`` ids at its end already."""
         prefixes = [*prompts]
         if draw.params.guidance > 1:
-            prefix = self._unconditional_prefix(size)
+            prefix = self.unconditional(size)
             if given:
                 length = prefix.cache.offset + len(given)
                 copy = KVCache.joined([prefix.cache], 1, length)
                 prefix = prefill(self.backbone, given, copy)
             prefixes.append(prefix)
 
-        def start(width: int) -> Iterator[CodesStep]:
+        def start(width: int) -> Steps:
             offset = self.config.image_offset
             return draw_windows(
                 self.backbone, self.image_head, offset, prefixes, draw, total, width
@@ -107,8 +106,8 @@ class Engine:
                 if len(rests) == 1:
                     self.prompt_cache.keep(shared + rests[0] + written, prefix.cache)
 
-    def _unconditional_prefix(self, size: Size) -> Prefix:
-        """Prefilled once for each size: every prompt shares it."""
+    def unconditional(self, size: Size) -> Prefix:
+        """The unconditional prompt, prefilled once for each size: every drawing shares it."""
         if size not in self._unconditional:
             ids = self.prompts.unconditional(size)
             self._unconditional[size] = prefill(self.backbone, ids)
@@ -122,7 +121,7 @@ class Engine:
             prefix = self.prompt_cache.read(shared, rest, max(map(len, replies)))
             try:
                 return [
-                    score_ids(self.backbone, self.text_head, prefix, reply, self.stop)
+                    score_ids(self.backbone, self.text_head, prefix, reply, self.stop)[0]
                     for reply in replies
                 ]
             finally:

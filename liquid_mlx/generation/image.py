@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -17,7 +17,9 @@ from liquid_mlx.params import ImageParams
 from liquid_mlx.results import CodesStep
 
 Head = Callable[[mx.array], mx.array]
+Steps = Generator[CodesStep, Sequence[int] | None, None]
 AHEAD = 64  # positions whose noise is made at once
+RENEWED = 2**32 - 1  # folded into a seed, says which positions it renews; no position has it
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Draw:
     params: ImageParams
     prompts: Sequence[int] = ()  # which prefix each picture is behind; () is all behind the first
     given: np.ndarray | None = None  # int [total]: codes that are kept in all, -1 is drawn
+    renewing: Sequence[int] = ()  # a seed per image, whose noise replaces that of a share
+    strength: float = 0.0  # of the positions, 0 to 1
 
     def places(self, total: int) -> list[int]:
         """The positions that are drawn, in ascending order."""
@@ -49,11 +53,11 @@ def draw_codes(
     prefixes: Sequence[Prefix],
     draw: Draw,
     total: int,
-) -> Iterator[CodesStep]:
+) -> Steps:
     """Sample ``total`` codes of ``len(draw.seeds)`` images, a step for each position.
 
     Step n + 1 is submitted before step n is yielded, and no code is copied to the host unless a
-    step's ``codes`` are asked for.
+    step's ``codes`` are asked for. Numbers of images sent back to a step leave only these.
 
     Args:
         head: hidden states -> float32 logits over the codes.
@@ -63,7 +67,8 @@ def draw_codes(
     """
     places = draw.places(total)
     cache, hidden = begin(prefixes, draw, total - places[0])
-    groups = cache.rows // len(draw.seeds)
+    count = len(draw.seeds)
+    groups = cache.rows // count
     noise = Noise(draw, total)
     tokens = draw.tokens(total)
     for i, place in enumerate(places):
@@ -79,7 +84,14 @@ def draw_codes(
         mx.async_eval(tokens[place], hidden)
         if i:
             mx.eval(tokens[places[i - 1]])
-            yield CodesStep(place, total, tokens)
+            kept = yield CodesStep(place, total, tokens)
+            if kept is not None:
+                some = mx.array(list(kept))
+                rows = [int(image) + group * count for group in range(groups) for image in kept]
+                count = len(kept)
+                cache.take(rows)
+                hidden, tokens = hidden[mx.array(rows)], [codes[some] for codes in tokens]
+                noise.take(some)
     mx.eval(tokens[places[-1]])
     yield CodesStep(total, total, tokens)
 
@@ -106,11 +118,17 @@ class Noise:
     """
 
     def __init__(self, draw: Draw, total: int):
-        places = mx.arange(total)
-        keys = [fold_in(mx.random.key(seed), places) for seed in draw.seeds]
-        self._keys = mx.stack(keys)  # [count, total, 2]
+        self._keys = position_keys(draw.seeds, total)
+        if draw.renewing:
+            renewed = [renewed_places(seed, draw.strength, total) for seed in draw.renewing]
+            new = position_keys(draw.renewing, total)
+            self._keys = mx.where(mx.stack(renewed)[..., None], new, self._keys)
         self._needed = draw.params.temperature > 0
         self._start, self._block = 0, mx.zeros((len(draw.seeds), 0, 0))
+
+    def take(self, images: mx.array) -> None:
+        """Keep these images only."""
+        self._keys, self._block = self._keys[images], self._block[images]
 
     def rows(self, start: int, stop: int, n: int) -> mx.array:
         """Noise of positions ``start`` to ``stop``, image by image: [images * positions, n].
@@ -125,6 +143,21 @@ class Noise:
             block = noise(keys.reshape(-1, 2), (count * keys.shape[1], n))
             self._start, self._block = start, block.reshape(count, -1, n)
         return self._block[:, start - self._start : stop - self._start].reshape(-1, n)
+
+
+def position_keys(seeds: Sequence[int], total: int) -> mx.array:
+    """The key of every position: uint32 [seeds, total, 2]."""
+    places = mx.arange(total)
+    return mx.stack([fold_in(mx.random.key(seed), places) for seed in seeds])
+
+
+def renewed_places(seed: int, strength: float, total: int) -> mx.array:
+    """Which positions a variation renews: bool [total], a share ``strength`` of them.
+
+    Those of a smaller strength are among those of a larger one; 0 is none and 1 is all.
+    """
+    key = fold_in(mx.random.key(seed), RENEWED)
+    return mx.random.uniform(shape=(total,), key=key) < strength
 
 
 def sample_codes(logits: mx.array, noise: mx.array, draw: Draw) -> mx.array:

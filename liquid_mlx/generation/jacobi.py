@@ -10,7 +10,7 @@ codes with almost the same score can swap; in float32 that is rare, in bfloat16 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import mlx.core as mx
@@ -20,6 +20,7 @@ from liquid_mlx.generation.image import (
     Draw,
     Head,
     Noise,
+    Steps,
     begin,
     draw_codes,
     sample_codes,
@@ -41,7 +42,7 @@ def draw_windows(
     draw: Draw,
     total: int,
     window: int,
-) -> Iterator[CodesStep]:
+) -> Steps:
     """As ``draw_codes``, with up to ``window`` codes a step.
 
     Of several images each step accepts as many codes as are right in all of them.

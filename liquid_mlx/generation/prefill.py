@@ -23,11 +23,21 @@ class Prefix:
 
 def prefill(backbone: Backbone, ids: Sequence[int], cache: KVCache | None = None) -> Prefix:
     """Run token ids [T] through the model, behind what a one-row cache holds (None: a new one)."""
+    return prefill_rows(backbone, [ids], cache)
+
+
+def prefill_rows(
+    backbone: Backbone, ids: Sequence[Sequence[int]], cache: KVCache | None = None
+) -> Prefix:
+    """Run many sequences of one length, ids [rows, T], through the model at once."""
+    tokens = mx.array([list(row) for row in ids])
+    rows, length = tokens.shape
     if cache is None:
-        cache = KVCache.empty(backbone.config, 1, len(ids), backbone.dtype)
-    cache.reserve(cache.offset + len(ids))
-    for start in range(0, len(ids), PREFILL):
-        hidden = backbone(mx.array([ids[start : start + PREFILL]]), cache)
+        cache = KVCache.empty(backbone.config, rows, length, backbone.dtype)
+    cache.reserve(cache.offset + length)
+    width = max(1, PREFILL // rows)
+    for start in range(0, length, width):
+        hidden = backbone(tokens[:, start : start + width], cache)
         mx.eval(hidden, cache.layers)
     last = hidden[:, -1:]
     mx.eval(last)  # a prefix is kept, and another thread cannot compute what this one left lazy

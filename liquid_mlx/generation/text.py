@@ -73,17 +73,25 @@ def generate_ids(
 
 
 def score_ids(
-    backbone: Backbone, head: Head, prefix: Prefix, ids: Sequence[int], stop: Collection[int]
-) -> float:
-    """Log-probability of ids behind a prefix and of any ``stop`` id after them.
+    backbone: Backbone, head: Head, prefix: Prefix, ids: Sequence[int], stop: Collection[int] = ()
+) -> list[float]:
+    """Log-probability of ids behind every row of a prefix, and of any ``stop`` id after them.
 
-    The prefix's cache is left as it was, so that other ids can be scored behind it.
+    Without ``stop`` the ids are a beginning that anything may follow. The prefix's cache is left
+    as it was, so that other ids can be scored behind it.
     """
-    start = prefix.cache.offset
-    hidden = backbone(mx.array([list(ids)]), prefix.cache)
+    start, hidden = prefix.cache.offset, prefix.hidden
+    read = list(ids) if stop else list(ids)[:-1]
+    if read:
+        prefix.cache.reserve(start + len(read))
+        rest = backbone(mx.array([read] * prefix.cache.rows), prefix.cache)
+        hidden = mx.concatenate([hidden, rest], axis=1)
     prefix.cache.offset = start
-    logits = head(mx.concatenate([prefix.hidden, hidden], axis=1))[0]
+    logits = head(hidden)  # [rows, ids and one if there is a stop, n]
     logs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-    written = mx.take_along_axis(logs[:-1], mx.array(list(ids))[:, None], axis=-1)
-    end = mx.logsumexp(logs[-1, mx.array(sorted(stop))])
-    return float(np.array(written.sum() + end))
+    places = mx.broadcast_to(mx.array(list(ids))[None, :, None], (len(logs), len(ids), 1))
+    total = mx.take_along_axis(logs[:, : len(ids)], places, axis=-1).sum(axis=(1, 2))
+    if stop:
+        total = total + mx.logsumexp(logs[:, -1, mx.array(sorted(stop))], axis=-1)
+    found: list[float] = np.array(total).tolist()
+    return found

@@ -75,6 +75,14 @@ class KVCache:
         joined.pad([length - prefix.offset for prefix in prefixes for _ in range(copies)])
         return joined
 
+    def take(self, rows: Sequence[int]) -> None:
+        """Keep these rows only, in this order."""
+        kept = mx.array(list(rows))
+        both = mx.concatenate([kept, kept + self.rows])
+        self.layers = [layer[both] for layer in self.layers]
+        if self.padding is not None and self._filled is not None:
+            self.padding, self._filled = self.padding[kept], self._filled[kept]
+
     def reserve(self, capacity: int) -> None:
         """Make room for ``capacity`` tokens in all, if there is less."""
         extra = capacity - self.capacity

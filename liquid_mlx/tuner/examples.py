@@ -15,23 +15,10 @@ import numpy as np
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import PromptError
 from liquid_mlx.params import number
-from liquid_mlx.prompts import DRAW, Prompts
+from liquid_mlx.prompts import INSTRUCTIONS, Prompts
 from liquid_mlx.tuner.loss import Example
 from liquid_mlx.tuner.records import Record, Source
 
-# As the reference words them, article and all.
-INSTRUCTIONS = (
-    DRAW,
-    " Create an image that captures the provided description.",
-    " Based on the previous text, produce a corresponding image.",
-    " Please illustrate the above text with a picture.",
-    " Translate the given description into a image.",
-    " Construct a visual representation of the above description.",
-    " Create a image that matches the text.",
-    " Formulate a visual expression that reflects the narrative just provided.",
-    " Give a visual depiction based on the above sentences.",
-    " Create an image using the information mentioned above as guidance.",
-)
 CAPTION, UNCONDITIONAL = -1, -2  # uses of a picture beside the instructions, 0 to 9
 POOL = 16  # batches whose examples are sorted by length together
 
@@ -108,7 +95,7 @@ class Examples:
         if use == UNCONDITIONAL:
             given = prompts.unconditional(size)
         else:
-            given = prompts.draw(text, size, INSTRUCTIONS[use])
+            given = prompts.draw(text, size, use + 1)
         return given, [*prompts.drawn(codes), *prompts.eos]
 
     def longest_of(self, record: Record) -> int:

@@ -43,6 +43,11 @@ def given_codes(
     return np.where(drawn, -1, codes).reshape(-1)
 
 
+def kept_cells(given: np.ndarray, grid: tuple[int, int]) -> list[str]:
+    """What an edited picture says of itself: a text for each row, 1 for a code that stayed."""
+    return ["".join("01"[int(code >= 0)] for code in row) for row in given.reshape(grid)]
+
+
 def _mask_cells(image: Image.Image, shape: tuple[int, ...]) -> np.ndarray:
     """bool [rows, columns]: where a picture, stretched over the grid, is white or transparent."""
     rows, columns = shape

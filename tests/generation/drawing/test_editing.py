@@ -9,7 +9,7 @@ from PIL import Image
 
 from liquid_mlx import load
 from liquid_mlx.errors import ImageError, SettingsError, UsageError
-from liquid_mlx.generation.editing import given_codes
+from liquid_mlx.generation.drawing.editing import given_codes
 from liquid_mlx.generation.sampling import fold_in, sample
 from liquid_mlx.images import read_codes
 from liquid_mlx.nn.cache import KVCache
