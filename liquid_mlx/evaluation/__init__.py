@@ -1,0 +1,1 @@
+"""Evaluation: scorers, prompt sets, comparison of models, reports. Data sets are the user's own."""
