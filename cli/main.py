@@ -23,6 +23,8 @@ Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs fa
 # in `liquid --help` stands here and is the first sentence of its own help.
 COMMANDS = {
     "generate": ("generate", "Generate images from prompts."),
+    "edit": ("edit", "Redraw a part of a picture and keep the rest as it is."),
+    "vary": ("edit", "Draw pictures that are like one."),
     "ask": ("ask", "Ask questions about images."),
     "caption": ("caption", "Describe images."),
     "chat": ("chat", "Chat with the model, line by line."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .terminal import Status
 
-MODEL_HELP = "A converted folder, a Hugging Face repo id, or demo."
+MODEL_HELP = "A folder, a Hub repo id, or demo."
 
 Model = Annotated[
     str, typer.Option("--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP)
@@ -31,7 +32,7 @@ Adapter = Annotated[
     typer.Option(
         "--adapter",
         metavar="NAME[=S]",
-        help="An adapter's folder or repo id, and its strength; can be repeated.",
+        help="An adapter and its strength; repeatable.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -62,6 +63,47 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", min=0, max=SEEDS - 1, help="Makes sampling repeatable."),
 ]
+
+# Drawing: generate, edit and vary.
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="NAME",
+        help="A PNG or folder; {seed} {index} {prompt}.",
+        show_default=False,
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="N images: seed, seed + 1, ...", show_default=False),
+]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="G", help="Classifier-free guidance; 1 is off.")
+]
+ImageTemperature = Annotated[
+    float | None,
+    typer.Option("--temperature", "--temp", metavar="T", help="0 is greedy decoding."),
+]
+ImageTopK = Annotated[
+    int | None, typer.Option(metavar="K", help="Sample from the K likeliest; 0: all.")
+]
+ImageTopP = Annotated[float | None, typer.Option(metavar="P", help="Nucleus sampling; 1 is off.")]
+Instruction = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The words behind the prompt, 1 to 10."),
+]
+SidecarFile = Annotated[
+    bool, typer.Option("--metadata", help="Also write settings to NAME.metadata.json.")
+]
+NoMetadata = Annotated[bool, typer.Option("--no-metadata", help="Write no settings into the PNG.")]
+Stats = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Code by code: .json, or .png (heat maps)."),
+]
+LowRam = Annotated[bool, typer.Option("--low-ram", help="Free the language model before decoding.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object per image.")]
 
 
 class Sampling(TypedDict):

@@ -36,7 +36,8 @@ class ImageSettings(ImageParams):
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, the prompt and its seed first."""
         values = asdict(self)
-        return {"prompt": self.prompt, "seed": self.seed, **values, **values.pop("steered")}
+        steered = values.pop("steered")
+        return {"prompt": self.prompt, "seed": self.seed, **values, **steered}
 
 
 @dataclass(frozen=True)
