@@ -92,10 +92,15 @@ def statistics_of(stats: Path | None, paths: Sequence[Sequence[Path]]) -> dict[P
     }
 
 
-def prompts_of(texts: Sequence[str], file: Path | None, stored: str | None) -> list[str]:
+def prompts_of(
+    arguments: Sequence[str] | None,
+    options: Sequence[str] | None,
+    file: Path | None,
+    stored: str | None,
+) -> list[str]:
     """The prompts of the command line and of the file, else the stored one."""
     found: list[str] = []
-    for text in texts:
+    for text in [*(arguments or []), *(options or [])]:
         found += read_lines(Path("-")) if text == "-" else [text]
     if file:
         found += read_lines(file)

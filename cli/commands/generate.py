@@ -124,8 +124,7 @@ def generate(
     _refuse(
         (metadata, "--metadata", no_metadata, "--no-metadata"),
         (overwrite, "--overwrite", skip_existing, "--skip-existing"),
-        (best_of > 1, "--best-of", stepwise_image_output_dir, "--stepwise-image-output-dir"),
-        (best_of > 1, "--best-of", keep_partial, "--keep-partial"),
+        (best_of > 1, "--best-of", stepwise_image_output_dir or keep_partial, "partial images"),
         (prompts_jsonl, "--prompts-jsonl", prompts or prompt or prompt_file, "other prompts"),
         (prompts_jsonl, "--prompts-jsonl", count > 1 or auto_seeds, "--count or --auto-seeds"),
     )
@@ -149,8 +148,7 @@ def generate(
     if prompts_jsonl:
         lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
     else:
-        texts = [*(prompts or []), *(prompt or [])]
-        texts = tasks.prompts_of(texts, prompt_file, stored.get("prompt"))
+        texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
         lines = tasks.lines_of(texts, seeds, count, best_of)
     paths = paths_of(lines, output, best_of if keep_all else 1)
     wanted = Wanted(lines, paths, statistics_of(stats, paths))
