@@ -170,6 +170,9 @@ def measure_masks(liquid: Liquid, share: float) -> None:
             found[count].append(beside(reading, there, gone, new, NEAR * cell))
         if len(found[1]) == wanted:
             break
+    if not found[1]:
+        print("No picture was right to begin with: nothing to mask.\n")
+        return
     print(f"### One thing of {len(found[1])} pictures masked, and another asked for\n")
     print("Outside the mask the codes are the same in all.\n")
     rows = [
