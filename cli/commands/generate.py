@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # What a picture's settings may hold, by type; a sidecar may come from anywhere.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
+    "adapters": list,
     **dict.fromkeys(("seed", "top_k", "width", "height"), int),
     **dict.fromkeys(("guidance", "temperature", "top_p"), (int, float)),
 }
@@ -169,7 +170,7 @@ def generate(
             model or stored.get("model") or "demo",
             status,
             dtype=dtype or stored.get("dtype"),
-            adapter=adapter,
+            adapter=adapter or stored.get("adapters"),
             low_ram=low_ram,
             verbose=verbose,
         )
@@ -280,4 +281,6 @@ def _stored_settings(path: Path) -> dict[str, Any]:
     for name, value in values.items():
         if name in _KINDS and not isinstance(value, _KINDS[name]):
             raise FileError(f"{path} says {name} is {value!r}: it was not written by liquid-mlx.")
+    if not all(isinstance(name, str) for name in values.get("adapters", [])):
+        raise FileError(f"{path} has adapters without names: it was not written by liquid-mlx.")
     return values
