@@ -21,6 +21,7 @@ from .terminal import Status
 # What a picture's settings may hold, by type; a sidecar may come from anywhere.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
+    "adapters": list,
     **dict.fromkeys(("seed", "top_k", "width", "height", "instruction"), int),
     **dict.fromkeys(("guidance", "temperature", "top_p"), (int, float)),
 }
@@ -155,7 +156,7 @@ def _line(text: str, seed: int) -> Line:
     values = json.loads(text)
     if not isinstance(values, dict):
         raise ValueError("it is not an object in braces")
-    if unknown := set(values) - {*_KINDS, "size"} | {"model", "dtype"} & set(values):
+    if unknown := set(values) - {*_KINDS, "size"} | {"model", "dtype", "adapters"} & set(values):
         raise ValueError(f"{sorted(unknown)[0]!r} is unknown")
     prompt = values.pop("prompt", None)
     if not isinstance(prompt, str) or not prompt.strip():
@@ -234,6 +235,8 @@ def stored_settings(path: Path) -> dict[str, Any]:
     for name, value in values.items():
         if name in _KINDS and not isinstance(value, _KINDS[name]):
             raise FileError(f"{path} says {name} is {value!r}: it was not written by liquid-mlx.")
+    if not all(isinstance(name, str) for name in values.get("adapters", [])):
+        raise FileError(f"{path} has adapters without names: it was not written by liquid-mlx.")
     if "edit" in values or "variation" in values:
         raise UsageError(
             f"{path} was made from another picture, which its settings do not have: "

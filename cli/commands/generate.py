@@ -169,7 +169,12 @@ def generate(
             return
         name, dtype = model or stored.get("model") or "demo", dtype or stored.get("dtype")
         liquid = options.load_model(
-            name, status, dtype=dtype, adapter=adapter, low_ram=low_ram, verbose=verbose
+            name,
+            status,
+            dtype=dtype,
+            adapter=adapter or stored.get("adapters"),
+            low_ram=low_ram,
+            verbose=verbose,
         )
         if note := liquid.config.note_for(*(line.prompt for line in wanted.lines)):
             status.say(note)

@@ -20,7 +20,7 @@ from liquid_mlx.cli.reference import reference
 from tests.cli.conftest import BUNDLED, LIQUID
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("drawing.md", "editing.md", "vqa.md")
+PAGES = ("drawing.md", "editing.md", "vqa.md", "finetuning.md")
 
 
 def script(page: str) -> str:
@@ -32,7 +32,9 @@ def test_the_reference_is_current() -> None:
     assert (DOCS / "cli.md").read_text() == reference()
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("convert", "bench")])
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name not in ("convert", "bench", "fuse")]
+)
 def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
     text = "".join(map(script, PAGES)).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.findall(r"liquid \w+[^|>]*", line)]
