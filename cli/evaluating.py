@@ -15,7 +15,7 @@ from liquid_mlx.files import atomic_write
 from . import options
 from .asker import Asker
 from .printer import print_table
-from .terminal import Status
+from .terminal import Status, one_line
 from .vqa import Answers, Question, read_questions
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def show(found: Sequence[dict[str, Any]], json_wanted: bool) -> None:
         typer.echo(as_json(kept), nl=False)
         return
     for label in dict.fromkeys(one["label"] for one in found if one.get("label")):
-        typer.echo(str(label))
+        typer.echo(one_line(str(label)))
     heads = [title(one) for one in found]
     table = [
         [group, name, *map(number, values, intervals)]

@@ -122,7 +122,7 @@ Each = Annotated[int | None, typer.Option(metavar="N", min=1, help="Pictures of 
 def draw(
     name: Set,
     prompts: Prompts,
-    output: Pictures,
+    pictures: Pictures,
     each: Each = None,
     model: options.Model = "demo",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the first picture.")] = 0,
@@ -140,7 +140,7 @@ def draw(
     from liquid_mlx.evaluation import drawing, prompt_sets
 
     tasks = _tasks(name, prompts, each)
-    output = output.expanduser()
+    output = pictures.expanduser()
     with Status(quiet) as status:
         liquid = options.load_model(model, status, dtype=dtype)
         settings: dict[str, Any] = {

@@ -20,7 +20,7 @@ from liquid_mlx.cli.reference import reference
 from tests.cli.conftest import BUNDLED, LIQUID
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("drawing.md", "vqa.md")
+PAGES = ("drawing.md", "vqa.md", "evaluating.md")
 
 
 def script(page: str) -> str:

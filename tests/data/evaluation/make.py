@@ -208,9 +208,9 @@ def vqav2(llava: Path, vqa: Path, folder: Path) -> None:
 def pope(llava: Path, folder: Path) -> None:
     rng = random.Random("pope")
     replies = (
-        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no "
-        "dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT|"
-        "Yes,no|There isn't"
+        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no"
+        " dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT"
+        "|Yes,no|There isn't"
     ).split("|")
     questions, answers, labels = [], [], {}
     for split in ("random", "popular", "adversarial"):
