@@ -109,6 +109,15 @@ def _questions(task: str, file: Path, images: Path) -> tuple[list[Question], lis
     return read_questions(file), listed
 
 
+def name_images(found: dict[str, Any], questions: Path) -> None:
+    """Give a report's examples the images that the questions are about."""
+    from liquid_mlx.evaluation.records import read_jsonl
+
+    images = {row.get("question_id"): row.get("image") for row in read_jsonl(questions)}
+    for example in found["examples"]:
+        example["image"] = example["image"] or str(images.get(example["id"]) or "")
+
+
 def check_reports(paths: Sequence[Path]) -> None:
     """Raise UsageError for a report of an unknown kind."""
     for path in paths:

@@ -90,6 +90,8 @@ def _add(task: str) -> None:
                 peak_memory=peak_memory() if run else None,
                 files={name: str(path) for name, path in files.items() if path},
             )
+            if questions is not None:
+                evaluating.name_images(found, questions)
             evaluating.write_reports([found], report or [], status, images)
         evaluating.show([found], as_json)
 

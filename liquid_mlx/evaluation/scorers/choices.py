@@ -108,7 +108,8 @@ def score_mmbench(answers: Answers, annotations: Path, questions: Path | None = 
             raise FileError(f"{annotations} has no question {str(given.id)[:50]} with its answer.")
         rights[row.index] = letter_of(given.text, row.options) == row.answer
         score = float(rights[row.index])
-        items.append(Item(row.index, row.question, given.text, row.answer, score))
+        image = str(row.index)
+        items.append(Item(row.index, row.question, given.text, row.answer, score, image))
     parts: dict[str, list[Row]] = {"all": []}
     circles: dict[int, list[bool]] = {}
     for index, right in rights.items():
