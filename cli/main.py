@@ -34,6 +34,8 @@ COMMANDS = {
     "finetune": ("finetune", "Fine-tune a model on your images, questions and texts."),
     "fuse": ("fuse", "Merge adapters into a model."),
     "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
+    "evaluate": ("evaluate", "Measure a model on benchmarks, prompt sets and pictures."),
+    "compare": ("compare", "Compare two models on sequences that the first one draws."),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
 }
@@ -83,7 +85,9 @@ class Commands(TyperGroup):
 def load_command(name: str) -> Any:
     """Import the module of a command; the result is its Click command."""
     module = importlib.import_module(f".commands.{COMMANDS[name][0]}", __package__)
-    function: Callable[..., None] = getattr(module, name)
+    function: Callable[..., None] | typer.Typer = getattr(module, name)
+    if isinstance(function, typer.Typer):  # a command with commands of its own
+        return typer.main.get_command(function)
     alone = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     alone.command(name, cls=Command)(function)
     return typer.main.get_command(alone)

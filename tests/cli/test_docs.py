@@ -20,7 +20,7 @@ from liquid_mlx.cli.reference import reference
 from tests.cli.conftest import BUNDLED, LIQUID
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("drawing.md", "editing.md", "vqa.md", "finetuning.md")
+PAGES = ("drawing.md", "editing.md", "vqa.md", "finetuning.md", "evaluating.md")
 
 
 def script(page: str) -> str:
@@ -32,14 +32,20 @@ def test_the_reference_is_current() -> None:
     assert (DOCS / "cli.md").read_text() == reference()
 
 
-@pytest.mark.parametrize(
-    "command", [name for name in COMMANDS if name not in ("convert", "bench", "fuse")]
-)
+OWN_DATA = ["evaluate custom", "evaluate draw", "evaluate judge", "evaluate report"]
+ALONE = [name for name in COMMANDS if name not in ("convert", "bench", "fuse", "evaluate")]
+
+
+@pytest.mark.parametrize("command", ALONE + OWN_DATA)
 def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
     text = "".join(map(script, PAGES)).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.findall(r"liquid \w+[^|>]*", line)]
     used = " ".join(line for line in lines if line.startswith(f"liquid {command} "))
-    for option in load_command(command).params:
+    name, *inner = command.split()
+    found = load_command(name)
+    for word in inner:
+        found = found.commands[word]
+    for option in found.params:
         names = [*option.opts, *option.secondary_opts]
         if option.param_type_name == "option":
             assert any(re.search(rf"(?<!\S){re.escape(name)}\b", used) for name in names), names

@@ -79,7 +79,7 @@ def _parts(note: dict[str, Any], types: dict[str, Any], text: str) -> list[str]:
 def _entailed(
     id: str, note: dict[str, Any], notes: dict[str, Any], said: dict[str, str], rows: list[Row]
 ) -> list[Row] | None:
-    """``rows`` with the share of entailed questions that are right, too; None: one is unanswered."""
+    """``rows`` and the share of entailed questions that are right; None: one is unanswered."""
     others = [other for other in note.get("entailed", []) if other != id]
     if not all(other in said and other in notes for other in others):
         return None

@@ -4,9 +4,8 @@
 
 LLAVA, VQA are clones of haotian-liu/LLaVA and GT-Vision-Lab/VQA; MME is the unpacked
 ``eval_tool`` of BradyFU/Awesome-Multimodal-Large-Language-Models (branch Evaluation); GQA is the
-official ``eval.py``. Needs scikit-learn and tqdm; VQA's script needs Python 2.7 (``python2.7``). The
-README beside this file names the commits. The official scripts run as they are, in processes of
-their own.
+official ``eval.py``. Needs scikit-learn and tqdm; VQA's script needs Python 2.7. The README beside
+this file names the commits. The official scripts run as they are, in processes of their own.
 """
 
 import gzip
@@ -209,9 +208,9 @@ def vqav2(llava: Path, vqa: Path, folder: Path) -> None:
 def pope(llava: Path, folder: Path) -> None:
     rng = random.Random("pope")
     replies = (
-        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no "
-        "dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT|"
-        "Yes,no|There isn't"
+        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no"
+        " dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT"
+        "|Yes,no|There isn't"
     ).split("|")
     questions, answers, labels = [], [], {}
     for split in ("random", "popular", "adversarial"):
@@ -277,9 +276,6 @@ def mme(tool: Path, folder: Path) -> None:
     store("mme", {"rows": rows, "official": official})
 
 
-GQA_PATCH = ('print("{m}: {score:.2f}', 'print("{m}: {score!r}')
-
-
 def gqa(script: Path, folder: Path) -> None:
     rng = random.Random("gqa")
     words = "yes no red blue left right dog cat table white shirt".split()
@@ -337,8 +333,12 @@ def gqa(script: Path, folder: Path) -> None:
 def main() -> None:
     llava, vqa, tool, script = map(Path, sys.argv[1:])
     for make, places in (
-        (textvqa, (llava,)), (vqav2, (llava, vqa)), (pope, (llava,)), (mme, (tool,)), (gqa, (script,))
-    ):  # fmt: skip
+        (textvqa, (llava,)),
+        (vqav2, (llava, vqa)),
+        (pope, (llava,)),
+        (mme, (tool,)),
+        (gqa, (script,)),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             make(*places, Path(folder))
 
