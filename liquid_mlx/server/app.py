@@ -80,6 +80,7 @@ def build(models: Models, options: Options) -> Guard:
     # Starlette's own place for all other errors answers and raises them again.
     errors = Middleware(ExceptionMiddleware, handlers={HTTPException: _http, Exception: _error})
     app = Starlette(routes=ROUTES, lifespan=lifespan, middleware=[errors])
+    app.router.redirect_slashes = False
     app.state.liquid = State(
         models,
         scheduler,

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import socket
 import ssl
 import time
+from socket import SOCK_STREAM, create_connection, getaddrinfo, socket
 from urllib.parse import urljoin, urlsplit
 
 from liquid_mlx._version import __version__
@@ -66,25 +66,25 @@ def _get(url: str, param: str, end: float) -> bytes | str:
             return urljoin(url, answer.getheader("Location") or "")
         if answer.status != 200:
             raise _failed(f"The picture's address answers with {answer.status}.", param)
-        data = b""
+        data = bytearray()
         while piece := answer.read1(1 << 16):
             data += piece
             if len(data) > MOST_BYTES:
                 raise _failed(f"The picture is larger than {MOST_BYTES >> 20} MiB.", param)
             if time.monotonic() > end:
                 raise _failed(f"The picture takes longer than {MOST_SECONDS:g} s.", param)
-        return data
+        return bytes(data)
     finally:
         connection.close()
 
 
-def _connected(host: str, port: int, secure: bool, param: str) -> socket.socket:
+def _connected(host: str, port: int, secure: bool, param: str) -> socket:
     """A connection to a public address of this name."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = getaddrinfo(host, port, type=SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
     if not addresses or not all(map(is_public, addresses)):
         raise bad("The picture's address is not a public one.", param, "address_not_allowed")
-    connection = socket.create_connection((addresses[0], port), timeout=5)
+    connection = create_connection((addresses[0], port), timeout=5)
     if not secure:
         return connection
     try:

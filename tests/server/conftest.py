@@ -27,16 +27,17 @@ from liquid_mlx.server.state import State
 class Served:
     """A server in this process."""
 
+    http: httpx.Client
     url: str
     port: int
     state: State
     model: str
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=body, timeout=120, **options)
+        return self.http.post(path, json=body, **options)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=120, **options)
+        return self.http.get(path, **options)
 
     def client(self) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
@@ -56,7 +57,9 @@ def serving(sources: list[str], options: Options, **settings: Any) -> Iterator[S
         assert started.wait(60)
         state = running.config.app._app.state.liquid
         assert state.scheduler.ready.wait(60)
-        yield Served(f"http://127.0.0.1:{port}", port, state, models.names[0])
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=120) as http:
+            yield Served(http, url, port, state, models.names[0])
     finally:
         running.should_exit = True
         thread.join(60)
