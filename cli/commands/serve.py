@@ -28,6 +28,14 @@ def serve(
             show_default="demo",
         ),
     ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME=FOLDER",
+            help="Serve the first model with this adapter as NAME, too.",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")
     ] = "127.0.0.1",
@@ -123,7 +131,7 @@ def serve(
     limits = Limits(waiting=max_queue, seconds=timeout, grace=grace)
     _log(quiet)
     status = Status(quiet)
-    models = Models(model or [], dtype, keep_alive)
+    models = Models(model or [], dtype, keep_alive, adapter or [])
     listening = bind(host, port)
     url = address(host, listening)
 

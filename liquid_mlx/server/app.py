@@ -32,6 +32,7 @@ ROUTES = [
     Route("/v1/models/{name:path}", system.model),
     Route("/v1/images/generations", images.generations, methods=["POST"]),
     Route("/v1/images/edits", images.edits, methods=["POST"]),
+    Route("/v1/images/variations", images.variations, methods=["POST"]),
     Route("/v1/chat/completions", chat.completions, methods=["POST"]),
     Route("/v1/completions", completions.completions, methods=["POST"]),
     Route("/v1/choices", chat.choices, methods=["POST"]),

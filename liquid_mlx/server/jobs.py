@@ -8,15 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
+from typing import TypedDict
 
 import mlx.core as mx
 import numpy as np
 
 from liquid_mlx._version import __version__
-from liquid_mlx.config import Size
 from liquid_mlx.errors import PromptError
 from liquid_mlx.generation.answer import check_length, within_context
-from liquid_mlx.images import image_size
 from liquid_mlx.memory import limits
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
@@ -30,7 +29,7 @@ from liquid_mlx.server.events import (
     Token,
 )
 from liquid_mlx.server.models import Loaded
-from liquid_mlx.server.requests import Edit, PictureSettings, TextSettings, Turn
+from liquid_mlx.server.requests import Best, Edit, PictureSettings, TextSettings, Turn
 from liquid_mlx.server.scheduler import Job
 from liquid_mlx.server.sequences import ImageSequence, TextSequence, TokenLogs
 from liquid_mlx.server.text import StopText
@@ -87,59 +86,112 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
     return job
 
 
+def best(prompt: str, seed: int, count: int, how: Best, settings: PictureSettings) -> Job:
+    """``count`` pictures, each the best of several by the model's own judgement."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        steps = model.liquid.stream_image(
+            prompt,
+            count=count,
+            seed=seed,
+            width=settings.width,
+            height=settings.height,
+            best_of=how.candidates,
+            judge=how.judge,
+            keep_all=how.keep_all,
+            **_sampling(settings),
+        )
+        yield from _steps(model, steps, settings)
+
+    return job
+
+
 def edit(prompt: str, seed: int, count: int, what: Edit, settings: PictureSettings) -> Job:
     """``count`` pictures of which a part stays as it is."""
 
     def job(model: Loaded) -> Iterator[object]:
-        liquid = model.liquid
-        width, height = settings.width, settings.height
-        if width is None and Size(*image_size(what.picture)) in liquid.config.sizes:
-            width, height = image_size(what.picture)
-        yield from _steps(
-            model,
-            liquid.stream_image(
-                prompt,
-                count=count,
-                seed=seed,
-                guidance=settings.guidance,
-                temperature=settings.temperature,
-                top_k=settings.top_k,
-                top_p=settings.top_p,
-                width=width,
-                height=height,
-                keep=what.picture,
-                rows=what.rows,
-                mask=what.mask,
-            ),
-            settings,
+        steps = model.liquid.stream_edit(
+            what.picture,
+            prompt,
+            count=count,
+            seed=seed,
+            rows=what.rows,
+            mask=what.mask,
+            candidates=what.candidates,
+            **_sampling(settings),
         )
+        yield from _steps(model, steps, settings)
 
     return job
+
+
+def vary(
+    picture: bytes,
+    prompt: str | None,
+    seed: int,
+    count: int,
+    strength: float,
+    settings: PictureSettings,
+) -> Job:
+    """``count`` pictures that are like one."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        steps = model.liquid.stream_vary(
+            picture,
+            strength=strength,
+            prompt=prompt,
+            count=count,
+            seed=seed,
+            **_sampling(settings),
+        )
+        yield from _steps(model, steps, settings)
+
+    return job
+
+
+class _Sampling(TypedDict):
+    guidance: float | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+
+
+def _sampling(settings: PictureSettings) -> _Sampling:
+    return {
+        "guidance": settings.guidance,
+        "temperature": settings.temperature,
+        "top_k": settings.top_k,
+        "top_p": settings.top_p,
+    }
 
 
 def _steps(
     model: Loaded, steps: Iterator[ImageStep], settings: PictureSettings
 ) -> Iterator[object]:
     """The events of pictures that the library draws by itself, a step in each round."""
-    number, first = 0, True
+    liquid = model.liquid
+    seen: set[tuple[int, int, int]] = set()  # batches, and the rows that were shown of them
+    before: int | None = None  # rows that were there at the beginning
     for step in steps:
-        columns = step.columns
-        total = step.total // columns
-        shown = partial_rows(total, settings.partial_images)
-        done = step.position // columns
-        if first:  # what stays is there already
-            first = False
-            number = sum(1 for rows in shown if rows < done)
+        total = step.total // step.columns
+        done = step.position // step.columns
+        before = done if before is None else before
         if step.position == step.total:
-            for index, picture in enumerate(step.images()):
-                prompt = model.liquid.config.size(picture.settings.width, picture.settings.height)
-                tokens = len(model.liquid.prompts.draw(picture.settings.prompt or " ", prompt))
-                yield FinishedImage(index, picture, tokens)
-        elif number < len(shown) and done >= shown[number]:
-            for index, picture in enumerate(step.images()):
-                sides = (picture.settings.width, picture.settings.height)
-                yield PartialImage(index, number, done, total, picture.image, sides)
-            number += 1
+            for index, picture in enumerate(step.images(), step.first):
+                made = picture.settings
+                size = liquid.config.size(made.width, made.height)
+                ids = liquid.prompts.draw(made.prompt, size, made.instruction)
+                thought = liquid.statistics(picture) if settings.entropy else None
+                entropies = [] if thought is None else thought.entropy.reshape(-1).tolist()
+                yield FinishedImage(index, picture, len(ids), entropies)
+        elif done > before and (step.first, step.drawn, done) not in seen:
+            shown = partial_rows(total, settings.partial_images)
+            if done in shown:
+                seen.add((step.first, step.drawn, done))
+                for index, picture in enumerate(step.images(), step.first):
+                    sides = (picture.settings.width, picture.settings.height)
+                    number = shown.index(done)
+                    yield PartialImage(index, number, done, total, picture.image, sides)
         yield None
 
 

@@ -56,20 +56,31 @@ class Models:
 
     Args:
         sources: folders, repo ids or "demo"; the first is for requests that name none.
+        adapters: ``NAME=ADAPTER``: the first model with this adapter, served as NAME.
         keep_alive: seconds after which a model that nobody uses is dropped; None keeps all.
 
     Raises:
         LiquidError: one of them is not there, or is not a converted model.
     """
 
-    def __init__(self, sources: Sequence[str], dtype: str | None, keep_alive: float | None):
-        self._sources: dict[str, str] = {}
+    def __init__(
+        self,
+        sources: Sequence[str],
+        dtype: str | None,
+        keep_alive: float | None,
+        adapters: Sequence[str] = (),
+    ):
+        self._sources: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.configs: dict[str, LiquidConfig] = {}
-        for source in sources or [DEMO]:
-            name = public_name(source)
+        every: list[tuple[str, str, tuple[str, ...]]] = [
+            (public_name(source), source, ()) for source in sources or [DEMO]
+        ]
+        first = every[0][1]
+        every += [_named(adapter, first) for adapter in adapters]
+        for name, source, used in every:
             if name in self._sources:
-                raise UsageError(f"Two models are called {name}: rename one of the folders.")
-            self._sources[name] = source
+                raise UsageError(f"Two models are called {name}: give one another name.")
+            self._sources[name] = source, used
             self.configs[name] = LiquidConfig.read(resolve(source))  # a wrong name ends the start
         self._dtype = dtype
         self._keep_alive = keep_alive
@@ -103,7 +114,8 @@ class Models:
         if name not in self.loaded:
             started = time.monotonic()
             try:
-                liquid = load(self._sources[name], dtype=self._dtype)
+                source, adapters = self._sources[name]
+                liquid = load(source, dtype=self._dtype, adapter=adapters)
                 liquid.name = name  # what pictures say of their model; a path tells too much
                 used = weight_bytes(liquid.engine.backbone, liquid.engine.backbone.dtype)
                 used += weight_bytes(liquid.vqgan, mx.float32)
@@ -140,6 +152,14 @@ class Models:
             mx.clear_cache()
             log.info("%s dropped: nobody has used it for %g s", name, self._keep_alive)
         return min(due, default=None)
+
+
+def _named(adapter: str, source: str) -> tuple[str, str, tuple[str, ...]]:
+    """The name of an adapter, the model that it belongs to, and where it is."""
+    name, equals, found = adapter.partition("=")
+    if not equals or not name or not found:
+        raise UsageError(f"--adapter is NAME=FOLDER, not {adapter[:100]!r}.")
+    return name, source, (found,)
 
 
 def public_name(source: str) -> str:

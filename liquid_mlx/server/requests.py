@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from liquid_mlx.generation.best_of import Judge
 from liquid_mlx.params import ImageParams, TextParams
 
 
@@ -68,3 +69,13 @@ class Edit:
     picture: bytes
     rows: int | None = None
     mask: bytes | None = field(default=None, repr=False)
+    candidates: int = 1  # drawn of each; the one whose hole fits best is kept
+
+
+@dataclass(frozen=True)
+class Best:
+    """How many pictures are drawn of each, and how the best one is found."""
+
+    candidates: int
+    judge: Judge = "both"
+    keep_all: bool = False

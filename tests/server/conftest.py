@@ -46,7 +46,7 @@ class Served:
 @contextmanager
 def serving(sources: list[str], options: Options, **settings: Any) -> Iterator[Served]:
     """A server with these models until the block is left."""
-    models = Models(sources, "float32", settings.get("keep_alive"))
+    models = Models(sources, "float32", settings.pop("keep_alive", None), **settings)
     listening = bind("127.0.0.1", 0)
     port = listening.getsockname()[1]
     started = threading.Event()

@@ -89,7 +89,7 @@ def test_an_edit_keeps_rows(client, liquid):
     edited = client.images.edit(
         image=("a.png", drawn), prompt="a tree", extra_body={"keep_rows": 2, "seed": 3}
     )
-    (expected,) = liquid.generate_image("a tree", seed=3, keep=drawn, rows=2)
+    (expected,) = liquid.edit(drawn, "a tree", seed=3, rows=2)
     assert picture(edited.data[0].b64_json).tobytes() == expected.image.tobytes()
 
 
@@ -111,8 +111,36 @@ def test_an_edit_draws_where_the_mask_is_transparent_and_streams(client, liquid,
         )
     )
     assert events[-1].type == "image_edit.completed"
-    (expected,) = liquid.generate_image("a tree", seed=3, keep=photo, mask=file.getvalue())
+    (expected,) = liquid.edit(photo, "a tree", seed=3, mask=file.getvalue())
     assert picture(events[-1].b64_json).tobytes() == expected.image.tobytes()
+
+
+def test_variations_are_those_of_the_library(client, liquid, served):
+    liquid.name = served.model  # a picture says of which model it is
+    (picture_drawn,) = liquid.generate_image("a boat", seed=7)
+    drawn = client.images.generate(prompt="a boat", extra_body={"seed": 7}).data[0].b64_json
+    drawn = base64.b64decode(drawn)
+    with pytest.warns(DeprecationWarning):  # it is OpenAI's that is given up
+        made = client.images.create_variation(
+            image=("a.png", drawn), n=2, extra_body={"strength": 0.4, "seed": 3}
+        )
+    expected = liquid.vary(picture_drawn, strength=0.4, seed=3, count=2)
+    assert [picture(one.b64_json).tobytes() for one in made.data] == [
+        one.image.tobytes() for one in expected
+    ]
+
+
+def test_the_best_of_several_is_that_of_the_library_with_its_scores(client, liquid):
+    made = client.images.generate(
+        prompt="a boat", extra_body={"seed": 7, "best_of": 3, "entropy": True}
+    )
+    (expected,) = liquid.generate_image("a boat", seed=7, best_of=3)
+    assert picture(made.data[0].b64_json).tobytes() == expected.image.tobytes()
+    scored = made.data[0].settings["best_of"]
+    theirs = expected.settings.to_dict()["best_of"]
+    assert scored["scores"] == pytest.approx(theirs["scores"], abs=1e-3)
+    assert scored["score"] == max(scored["scores"].values())
+    assert len(made.data[0].entropy) == expected.codes.size
 
 
 def test_an_answer_about_a_picture_is_that_of_the_library(client, liquid, photo, photo_url):

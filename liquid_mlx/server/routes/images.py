@@ -7,23 +7,27 @@ import base64
 import io
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from liquid_mlx.generation.best_of import Judge
 from liquid_mlx.images import load_image, png_bytes
 from liquid_mlx.params import SEEDS
 from liquid_mlx.server import jobs
 from liquid_mlx.server.errors import bad
 from liquid_mlx.server.events import FinishedImage, PartialImage
 from liquid_mlx.server.forms import read_form, read_json
-from liquid_mlx.server.requests import Edit
+from liquid_mlx.server.requests import Best, Edit
 from liquid_mlx.server.scheduler import Job, Kind
 from liquid_mlx.server.schemas import Fields, Output, check_picture, count_of, picture_settings
 from liquid_mlx.server.state import State
 from liquid_mlx.server.streaming import Event, stream, watched
+
+MOST_CANDIDATES = 16  # best_of
+STRENGTH = 0.3  # of a variation
 
 
 async def generations(request: Request) -> Response:
@@ -34,6 +38,12 @@ async def generations(request: Request) -> Response:
     prompt, count = fields.text("prompt"), count_of(fields)
     settings, seed = picture_settings(fields), fields.seed()
     state.note(prompt)
+    candidates = fields.integer("best_of", 1, MOST_CANDIDATES, 1) or 1
+    if candidates > 1:
+        judge = fields.choice("judge", ("both", "likelihood", "question"))
+        how = Best(candidates, cast(Judge, judge), fields.boolean("keep_all"))
+        job = jobs.best(prompt, seed, count, how, settings)
+        return await _answer(request, fields, model, "steps", [job], "image_generation")
     each = [jobs.draw(i, prompt, (seed + i) % SEEDS, settings) for i in range(count)]
     return await _answer(request, fields, model, "image", each, "image_generation")
 
@@ -59,8 +69,27 @@ async def edits(request: Request) -> Response:
         mask = await asyncio.to_thread(_transparent, picture)
     settings, seed = picture_settings(fields), fields.seed()
     state.note(prompt)
-    job = jobs.edit(prompt, seed, count, Edit(picture, rows, mask), settings)
+    candidates = fields.integer("best_of", 1, MOST_CANDIDATES, 1) or 1
+    job = jobs.edit(prompt, seed, count, Edit(picture, rows, mask, candidates), settings)
     return await _answer(request, fields, model, "steps", [job], "image_edit")
+
+
+async def variations(request: Request) -> Response:
+    """Pictures that are like one: ``strength`` says how little they need to be."""
+    form = await read_form(request, files=("image",))
+    fields = Fields(form.values, written=True)
+    state = State.of(request)
+    model = state.models.name(fields.optional_text("model", 300))
+    picture = form.files.get("image")
+    if picture is None:
+        raise bad("image is missing: send a picture's file.", "image", "missing_required_parameter")
+    check_picture(picture, "image")
+    strength = fields.number("strength", 0, 1)
+    strength = STRENGTH if strength is None else strength
+    settings, seed = picture_settings(fields), fields.seed()
+    prompt = fields.optional_text("prompt")
+    job = jobs.vary(picture, prompt, seed, count_of(fields), strength, settings)
+    return await _answer(request, fields, model, "steps", [job], "image_variation")
 
 
 def _transparent(picture: bytes) -> bytes:
