@@ -120,7 +120,7 @@ def test_variations_are_those_of_the_library(client, liquid, served):
     (picture_drawn,) = liquid.generate_image("a boat", seed=7)
     drawn = client.images.generate(prompt="a boat", extra_body={"seed": 7}).data[0].b64_json
     drawn = base64.b64decode(drawn)
-    with pytest.warns(DeprecationWarning):  # it is OpenAI's that is given up
+    with pytest.warns(DeprecationWarning, match="deprecated"):  # it is OpenAI's that is given up
         made = client.images.create_variation(
             image=("a.png", drawn), n=2, extra_body={"strength": 0.4, "seed": 3}
         )
