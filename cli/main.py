@@ -28,6 +28,7 @@ COMMANDS = {
     "ask": ("ask", "Ask questions about images."),
     "caption": ("caption", "Describe images."),
     "chat": ("chat", "Chat with the model, line by line."),
+    "serve": ("serve", "Serve models: an API in OpenAI's form, and a page in the browser."),
     "encode": ("codes", "Turn images into VQ codes."),
     "decode": ("codes", "Turn VQ codes back into images."),
     "convert": ("convert", "Convert a Liquid checkpoint from PyTorch."),

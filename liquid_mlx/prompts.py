@@ -194,6 +194,14 @@ class Prompts:
         """A plain text from its start to its end."""
         return [*self._start, *self._text(_required(text, "text")), *self.eos]
 
+    def plain(self, text: str) -> list[int]:
+        """A text that is to be continued, without a template."""
+        return [*self._start, *self._text(_required(text, "prompt"))]
+
+    def token(self, token: int) -> str:
+        """One id as text; where it has none of its own, the name that tells it from others."""
+        return self.decode([token]) or self._tokenizer.id_to_token(token) or f"<{token}>"
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)

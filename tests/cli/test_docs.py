@@ -33,7 +33,7 @@ def test_the_reference_is_current() -> None:
 
 
 OWN_DATA = ["evaluate custom", "evaluate draw", "evaluate judge", "evaluate report"]
-ALONE = [name for name in COMMANDS if name not in ("convert", "bench", "fuse", "evaluate")]
+ALONE = [name for name in COMMANDS if name not in ("convert", "bench", "fuse", "evaluate", "serve")]
 
 
 @pytest.mark.parametrize("command", ALONE + OWN_DATA)
