@@ -53,9 +53,7 @@ def score_gqa(answers: Answers, annotations: Path, questions: Path | None = None
             parts.setdefault(part, []).append((float(right), 1))
         if right and consistency is not None:
             consistency = _entailed(id, note, notes, said, consistency)
-        items.append(
-            Item(id, text, said[id], gold, float(right), f"{note.get('imageId', '')}.jpg")
-        )
+        items.append(Item(id, text, said[id], gold, float(right), f"{note.get('imageId', '')}.jpg"))
     if not items:
         raise FileError(f"{annotations} has no balanced question.")
     if consistency:

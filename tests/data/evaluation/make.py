@@ -23,7 +23,7 @@ WORDS = (
     "a an the A The red Red blue two Two ten none None zero one's dog's dogs dont don't Dont cant "
     "couldntve couldn'tve couldnt've its it's Im im ive Ive somebody'd somebodyd theyll yall'd've "
     "y'allll ow's'at 'ow'sat twas whats wheres oclock stop STOP coca-cola 7-up 1,000 1,2,3 10,,5 "
-    "3.5 .5 5. 5.0 v2.0 a.m. U.S.A. no. yes, yes! (left) [x] {y} \"quoted\" and/or a+b x=1 <b> "
+    '3.5 .5 5. 5.0 v2.0 a.m. U.S.A. no. yes, yes! (left) [x] {y} "quoted" and/or a+b x=1 <b> '
     "@home `tick` under_score semi;colon really? wow! don\\'t 100% $5 #1 & * café naïve ٣,٤ ½ 東京 "
     "1/2 2-3 -5 +3 ... ..... , ; - _ ? ! kitchen's left, right ,left l'eau ,, 0 1 2 9 10 ninety"
 ).split()
@@ -39,7 +39,9 @@ def text(rng: random.Random) -> str:
     parts = [rng.choice(WORDS)]
     while rng.random() < 0.45:
         parts += [rng.choice(SPACES), rng.choice(WORDS)]
-    return rng.choice(["", "", "", " ", "\n"]) + "".join(parts) + rng.choice(["", "", ".", " ", "\n"])
+    return (
+        rng.choice(["", "", "", " ", "\n"]) + "".join(parts) + rng.choice(["", "", ".", " ", "\n"])
+    )
 
 
 def altered(answer: str, rng: random.Random) -> str:
@@ -286,8 +288,13 @@ def gqa(script: Path, folder: Path) -> None:
         structural = rng.choice(["query", "verify", "logical", "choose", "compare"])
         answer = rng.choice(words[:2] if structural in ("verify", "logical") else words[2:])
         steps = rng.randrange(1, 5)
-        operations = [{"operation": rng.choice(["select", "filter color", "exist", "query"]),
-                       "argument": rng.choice(["dog (1)", "name", "red"])} for _ in range(steps)]
+        operations = [
+            {
+                "operation": rng.choice(["select", "filter color", "exist", "query"]),
+                "argument": rng.choice(["dog (1)", "name", "red"]),
+            }
+            for _ in range(steps)
+        ]
         questions[f"q{i}"] = {
             "question": "What " * rng.randrange(2, 9) + "?",
             "answer": answer,
@@ -321,7 +328,10 @@ def gqa(script: Path, folder: Path) -> None:
         *("--questions", "testdev_questions.json"),
         folder=folder,
     )
-    store("gqa", {"questions": questions, "answers": answers, "printed": shown[shown.index("Binary"):]})
+    store(
+        "gqa",
+        {"questions": questions, "answers": answers, "printed": shown[shown.index("Binary") :]},
+    )
 
 
 def main() -> None:
