@@ -194,7 +194,7 @@ class Prompts:
         """A plain text from its start to its end."""
         return [*self._start, *self._text(_required(text, "text")), *self.eos]
 
-    def plain(self, text: str) -> list[int]:
+    def continued(self, text: str) -> list[int]:
         """A text that is to be continued, without a template."""
         return [*self._start, *self._text(_required(text, "prompt"))]
 

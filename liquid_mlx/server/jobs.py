@@ -317,7 +317,7 @@ def complete(
 
     def job(model: Loaded) -> Iterator[object]:
         liquid = model.liquid
-        ids = liquid.prompts.plain(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = liquid.prompts.continued(prompt) if isinstance(prompt, str) else list(prompt)
         last = liquid.config.backbone.vocab_size - 1
         if not ids or min(ids) < 0 or max(ids) > last:
             raise PromptError(f"Token ids lie in 0 to {last}, and there must be one.")

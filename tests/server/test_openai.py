@@ -226,7 +226,7 @@ def test_several_answers_have_seeds_of_their_own(client, liquid):
 
 
 def test_token_ids_are_scored_as_evaluation_harnesses_need_it(client, liquid):
-    ids = liquid.prompts.plain("a boat on a lake and so on")
+    ids = liquid.prompts.continued("a boat on a lake and so on")
     image = liquid.config.image_offset + 3
     for prompt in (ids, [*ids, image, *ids]):  # image tokens are tokens, too
         got = client.completions.create(
