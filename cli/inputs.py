@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import ImageError
+from liquid_mlx.files import user_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 MOST_BYTES = 64 * 2**20  # of a picture from the web or from standard input
@@ -22,21 +23,22 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 
 @dataclass(frozen=True)
 class Source:
-    """A picture by the name that the user knows it by."""
+    """A picture by the name that the user knows it by, and its file or its data."""
 
     name: str
+    path: Path | None = None
     data: bytes | None = None
 
-    @property
-    def path(self) -> Path | None:
-        """Its file, if it has one."""
-        return None if self.data is not None or is_web(self.name) else Path(self.name)
+    @classmethod
+    def typed(cls, name: str) -> Source:
+        """A picture whose name or web address a user has typed; raises FileError."""
+        return cls(name) if is_web(name) else cls(name, user_path(name))
 
     def read(self) -> Path | bytes:
         """What ``Liquid`` takes; raises ImageError if the web does not give it."""
         if self.data is not None:
             return self.data
-        return download(self.name) if is_web(self.name) else Path(self.name).expanduser()
+        return self.path or download(self.name)
 
 
 def is_web(name: str) -> bool:
@@ -59,21 +61,22 @@ def _expand(name: str) -> Iterator[Source]:
     if name == "-":
         yield from _standard_input()
         return
-    path = Path(name).expanduser()
     if is_web(name):
         yield Source(name)
-    elif path.is_dir():
+        return
+    path = user_path(name)
+    if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ImageError(f"The folder {name} has no images ({', '.join(sorted(SUFFIXES))}).")
-        yield from (Source(str(file)) for file in found)
+        yield from (Source(str(file), file) for file in found)
     elif glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
             raise ImageError(f"No file matches {name}.")
-        yield from (Source(file) for file in matches)
+        yield from (Source(file, Path(file)) for file in matches)
     else:
-        yield Source(name)
+        yield Source(name, path)
 
 
 def _standard_input() -> Iterator[Source]:
@@ -81,7 +84,7 @@ def _standard_input() -> Iterator[Source]:
     if len(data) > MOST_BYTES:
         raise ImageError(f"Standard input is larger than {MOST_BYTES >> 20} MiB.")
     if data.startswith(_SIGNATURES):
-        yield Source("-", data)
+        yield Source("-", data=data)
         return
     try:
         names = [line.strip() for line in data.decode().splitlines() if line.strip()]

@@ -50,9 +50,13 @@ class GeneratedImage:
     codes: np.ndarray
     settings: ImageSettings
 
-    def save(self, path: str | Path, metadata: bool = True) -> None:
-        """Write a PNG, whole or not at all, with settings and codes unless ``metadata=False``."""
-        save_png(self.image, path, self.settings.to_dict() if metadata else None, self.codes)
+    def save(self, path: str | Path, metadata: bool = True, overwrite: bool = True) -> None:
+        """Write a PNG, whole or not at all, with settings and codes unless ``metadata=False``.
+
+        ``overwrite=False`` raises ImageError rather than replace a file.
+        """
+        settings = self.settings.to_dict() if metadata else None
+        save_png(self.image, path, settings, self.codes, overwrite)
 
 
 @dataclass(frozen=True)

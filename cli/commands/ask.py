@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from liquid_mlx.display import well_formed
 from liquid_mlx.errors import UsageError
 
 from .. import options, vqa
@@ -72,6 +73,7 @@ def ask(
         )
     if not bulk and not texts:
         texts = [given.pop()] if len(given) > 1 else []
+    texts = [well_formed(text) for text in texts]
     if not bulk and not (given and texts):
         raise UsageError("Give an image and a question.")
     sampling = options.Sampling(
@@ -103,7 +105,7 @@ def _choices(text: str | None, score: str | None) -> list[str] | None:
         return None
     if score is not None:
         raise UsageError("--choices and --score cannot be combined.")
-    choices = [choice.strip() for choice in text.split(",")]
+    choices = [choice.strip() for choice in well_formed(text).split(",")]
     if len(choices) < 2 or not all(choices):
         raise UsageError("--choices needs two or more answers, separated by commas.")
     return choices

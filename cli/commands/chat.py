@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Callable
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from liquid_mlx.display import to_json
 from liquid_mlx.errors import LiquidError, UsageError
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, user_path
 
 from .. import options
 from ..drawing import Draw, OutputOptions, draw, summary
@@ -198,7 +198,7 @@ class Conversation:
         if not name:
             raise UsageError("/image needs a file or a URL.")
         name = name.strip("'\"")
-        self._shown = name, self._liquid.encode(Source(name).read(), exif=self._exif)
+        self._shown = name, self._liquid.encode(Source.typed(name).read(), exif=self._exif)
         self._status.say(f"{name} is attached to your next message")
 
     def _draw(self, prompt: str) -> None:
@@ -220,10 +220,10 @@ class Conversation:
     def _save(self, name: str) -> None:
         if not name:
             raise UsageError("/save needs a file.")
-        path = Path(name).expanduser()
+        path = user_path(name)
         check_free([path], overwrite=False)
-        text = json.dumps({"messages": self._saved}, indent=2, ensure_ascii=False)
-        atomic_write(path, text + "\n")
+        text = to_json({"messages": self._saved}, indent=2)
+        atomic_write(path, text + "\n", overwrite=False)
         self._status.say(f"{path}  {len(self._saved)} messages")
 
     def _reset(self, rest: str) -> None:
