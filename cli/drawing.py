@@ -213,7 +213,7 @@ def summary(drawn: SavedImage) -> str:
     )
 
 
-def contact_sheet(path: Path, saved: Sequence[SavedImage]) -> None:
+def contact_sheet(path: Path, saved: Sequence[SavedImage], overwrite: bool) -> None:
     """Write a PNG with the pictures and their seeds, row by row; nothing else of them is in it."""
     from PIL import Image, ImageDraw
 
@@ -234,4 +234,4 @@ def contact_sheet(path: Path, saved: Sequence[SavedImage]) -> None:
         pen.text((x, y + CELL + 2), str(one.picture.settings.seed), fill="black")
     file_bytes = io.BytesIO()
     sheet.save(file_bytes, "PNG")
-    atomic_write(path, file_bytes.getvalue())
+    atomic_write(path, file_bytes.getvalue(), overwrite)

@@ -23,16 +23,18 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 
 @dataclass(frozen=True)
 class Source:
-    """A picture by the name that the user knows it by, and its file or its data."""
+    """A picture by the name that the user knows it by: typed, unless a folder lists ``file``."""
 
     name: str
-    path: Path | None = None
     data: bytes | None = None
+    file: Path | None = None
 
-    @classmethod
-    def typed(cls, name: str) -> Source:
-        """A picture whose name or web address a user has typed; raises FileError."""
-        return cls(name) if is_web(name) else cls(name, user_path(name))
+    @property
+    def path(self) -> Path | None:
+        """Its file, if it has one."""
+        if self.data is not None or is_web(self.name):
+            return None
+        return self.file or user_path(self.name)
 
     def read(self) -> Path | bytes:
         """What ``Liquid`` takes; raises ImageError if the web does not give it."""
@@ -69,14 +71,14 @@ def _expand(name: str) -> Iterator[Source]:
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ImageError(f"The folder {name} has no images ({', '.join(sorted(SUFFIXES))}).")
-        yield from (Source(str(file), file) for file in found)
+        yield from (Source(str(file), file=file) for file in found)
     elif glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
             raise ImageError(f"No file matches {name}.")
-        yield from (Source(file, Path(file)) for file in matches)
+        yield from (Source(file, file=Path(file)) for file in matches)
     else:
-        yield Source(name, path)
+        yield Source(name)
 
 
 def _standard_input() -> Iterator[Source]:
@@ -84,7 +86,7 @@ def _standard_input() -> Iterator[Source]:
     if len(data) > MOST_BYTES:
         raise ImageError(f"Standard input is larger than {MOST_BYTES >> 20} MiB.")
     if data.startswith(_SIGNATURES):
-        yield Source("-", data=data)
+        yield Source("-", data)
         return
     try:
         names = [line.strip() for line in data.decode().splitlines() if line.strip()]

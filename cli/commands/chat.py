@@ -198,7 +198,7 @@ class Conversation:
         if not name:
             raise UsageError("/image needs a file or a URL.")
         name = name.strip("'\"")
-        self._shown = name, self._liquid.encode(Source.typed(name).read(), exif=self._exif)
+        self._shown = name, self._liquid.encode(Source(name).read(), exif=self._exif)
         self._status.say(f"{name} is attached to your next message")
 
     def _draw(self, prompt: str) -> None:

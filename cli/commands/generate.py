@@ -180,7 +180,7 @@ def generate(
             status.say(note)
         saved, failed = _run(liquid, wanted, how, status, as_json)
         if contact_sheet and saved:
-            write_contact_sheet(contact_sheet, saved)
+            write_contact_sheet(contact_sheet, saved, overwrite)
             status.say(f"{contact_sheet}  {len(saved)} images")
         if verbose:
             status.say(options.memory())

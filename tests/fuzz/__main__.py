@@ -36,8 +36,8 @@ class Finding:
 
 def fuzz(
     world: Path, seed: int, start: int, stop: int, surface: str = "", seconds: float = 60
-) -> Iterator[tuple[str, Finding | None]]:
-    """Run cases in processes of their own; per case its surface, and what it broke.
+) -> Iterator[tuple[str, int | None, Finding | None]]:
+    """Run cases in processes of their own; per case its surface, exit code, and what it broke.
 
     Args:
         seconds: without a word from a process, after which it hangs (its own limit is on CPU time).
@@ -62,14 +62,14 @@ def fuzz(
                     case = said
                     continue
                 start = said["done"] + 1
-                yield case["surface"], _finding(case, said["problem"])  # type: ignore[misc]
+                yield str(case["surface"]), said["code"], _finding(case, said["problem"])
                 case = {}
         finally:
             worker.kill()
             errors = worker.communicate()[1].decode(errors="replace")
         if case:
             end = f"ended with {worker.returncode}" if ready else f"hung for {seconds:g} s"
-            yield str(case["surface"]), _finding(case, f"{end}: {errors[-1000:]}")
+            yield str(case["surface"]), None, _finding(case, f"{end}: {errors[-1000:]}")
             start = int(str(case["case"])) + 1
         elif start < stop:
             raise RuntimeError(f"The worker did not start: {errors[-2000:]}")
@@ -97,16 +97,19 @@ def main() -> None:
         if asked.kills:
             sys.exit(kills.main(folder, asked.seed, asked.kills))
         start, stop = (0, asked.count) if asked.only is None else (asked.only, asked.only + 1)
-        found, count, began = [], Counter[str](), time.monotonic()
+        found, began = [], time.monotonic()
+        count, codes = Counter[str](), Counter[int | None]()
         run = fuzz(folder, asked.seed, start, stop, asked.surface, asked.patience)
-        for surface, finding in run:
+        for surface, code, finding in run:
             count[surface] += 1
+            codes[code] += 1
             if finding:
                 found.append(finding)
                 print(f"{finding.index} {surface} {finding.argv}\n{finding.problem}\n", flush=True)
     finally:
         shutil.rmtree(folder)
     print(f"{sum(count.values())} cases in {time.monotonic() - began:.0f} s: {dict(count)}")
+    print(f"exit codes: {dict(codes)}")
     print(f"{len(found)} broke a limit: {[finding.index for finding in found]}")
     sys.exit(bool(found))
 

@@ -23,7 +23,7 @@ from tests.fuzz.damage import damage
 from tests.fuzz.values import name, number, text
 
 # Not run with whatever options: they take minutes, or go on until they are told to stop.
-LONG = ("bench", "serve", "finetune", "evaluate")
+LONG = ("bench", "serve", "finetune", "evaluate", "compare", "doctor")
 QUESTION = "What is this?"
 
 
@@ -82,7 +82,7 @@ def flags(world: World, chance: random.Random) -> Case:
             argv.append(chance.choice(param.opts))
         else:
             argv += [chance.choice(param.opts), value]
-    if command in ("generate", "ask", "caption", "encode") and chance.random() < 0.7:
+    if command in ("generate", "edit", "ask", "caption", "encode") and chance.random() < 0.7:
         argv += ["--model", str(world.model)]
     return Case(argv, chance.choice([b"", b"\xff\xfe", text(chance).encode("utf-8", "replace")]))
 
@@ -177,6 +177,49 @@ def pictures(world: World, chance: random.Random) -> Case:
     return Case(chance.choice(kinds))
 
 
+def edits(world: World, chance: random.Random) -> Case:
+    """Pictures and masks for edits and variations."""
+    picture("out of a camera.png", size=(70, 50))
+    mask = Path(name(chance))
+    Image.new(chance.choice(["1", "L", "RGBA"]), (8, 8), chance.choice([0, 1])).save(mask)
+    if chance.random() < 0.6:
+        damage(mask, chance)
+    how = chance.choice([["--mask", f"./{mask}"], ["--keep-rows", number(chance)]])
+    used = ["-o", "new.png", "--model", str(world.model), "--seed", "1"]
+    said = chance.choice(["a red circle", text(chance)]).replace("\x00", "")
+    kinds = [
+        ["edit", *how, *used, "--", "out of a camera.png", said],
+        ["edit", *how, *used, "--", f"./{mask}", said],
+        ["vary", *used, "--strength", number(chance), "--", f"./{mask}", said],
+    ]
+    return Case(chance.choice(kinds))
+
+
+def scored(world: World, chance: random.Random) -> Case:
+    """Files of answers with the annotations of benchmarks, to be scored."""
+    answers = [
+        {"question_id": i, "prompt": QUESTION, "text": "red", "metadata": {}} for i in range(3)
+    ]
+    people = [{"answer": "red", "answer_confidence": "yes", "answer_id": i} for i in range(10)]
+    notes = {
+        "vqav2": {"annotations": [{"question_id": i, "answers": people} for i in range(3)]},
+        "textvqa": {"data": [{"image_id": "x", "question": QUESTION, "answers": ["red"] * 10}]},
+        "gqa": {
+            str(i): {"answer": "red", "question": QUESTION, "isBalanced": True} for i in (0, 1)
+        },
+        "custom": {"question_id": 1, "answer": ["red", "blue"], "category": text(chance)},
+    }
+    task = chance.choice(list(notes))
+    spoiled = chance.random() < 0.5
+    lines = [values.json_text(dict(a), chance) if spoiled else json.dumps(a) for a in answers]
+    Path("a.jsonl").write_text("\n".join(lines), errors="surrogatepass")
+    sound = json.dumps(notes[task])
+    note = sound if spoiled else values.json_text(notes[task], chance)
+    Path("notes").write_text(note, errors="surrogatepass")
+    report = chance.choice([[], ["--report", "r.html"], ["--report", "r.md"], ["--json"]])
+    return Case(["evaluate", task, "--answers", "a.jsonl", "--annotations", "notes", *report])
+
+
 def promise(width: int, height: int) -> bytes:
     """A small PNG whose header promises any size."""
     file = io.BytesIO()
@@ -235,6 +278,8 @@ def listed(world: World, chance: random.Random) -> Case:
         chance.shuffle(lines)
         kept = lines[: chance.randint(0, 3)] if chance.random() < 0.5 else [json.dumps(line)]
         Path(file).write_text("\n".join([*kept, ""]), errors="surrogatepass")
+    drawn = values.json_text({"prompt": "x", "seed": 1, "guidance": 2, "size": "64x64"}, chance)
+    Path("lines").write_text(drawn, errors="surrogatepass")
     Path("prompts").write_bytes(_utf8("\n".join(text(chance) for _ in range(3))))
     used = ["--model", str(world.model)]
     kinds = [
@@ -242,6 +287,7 @@ def listed(world: World, chance: random.Random) -> Case:
         ["ask", "--questions", "q", "--answers", "new", "--image-folder", ".", "-m", "1", *used],
         ["encode", "--pairs", "p", "-o", "out.jsonl", *used],
         ["generate", "--prompt-file", "prompts", "-o", "out/", *used],
+        ["generate", "--prompts-jsonl", "lines", "-o", "{index}.png", *used],
     ]
     return Case(chance.choice(kinds))
 
@@ -267,8 +313,10 @@ SURFACES: dict[str, tuple[Make, int]] = {  # and how often
     "texts": (texts, 3),
     "settings": (settings, 3),
     "pictures": (pictures, 3),
+    "edits": (edits, 2),
     "model": (model, 4),
     "codes": (codes, 2),
     "listed": (listed, 2),
+    "scored": (scored, 2),
     "checkpoint": (checkpoint, 3),
 }

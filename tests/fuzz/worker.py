@@ -42,20 +42,20 @@ def make(world: World, seed: int, index: int, surface: str = "") -> tuple[str, C
     return surface or drawn, SURFACES[surface or drawn][0](world, chance)
 
 
-def run(case: Case) -> str:
-    """Run a case; what is wrong with how it ended, or nothing."""
+def run(case: Case) -> tuple[int, str]:
+    """Run a case; its exit code, and what is wrong with how it ended or nothing."""
     _reset_peak()
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done = CliRunner().invoke(app, case.argv, input=case.stdin, prog_name="liquid")
     if time.process_time() - began > SECONDS:
-        return f"took {time.process_time() - began:.0f} s"
+        return done.exit_code, f"took {time.process_time() - began:.0f} s"
     if (peak := _peak()) > BYTES:
-        return f"took {peak / 1e9:.1f} GB"
+        return done.exit_code, f"took {peak / 1e9:.1f} GB"
     if done.exception and not isinstance(done.exception, SystemExit):
-        return "".join(traceback.format_exception(done.exception))
-    return judge(done.exit_code, done.stdout, done.stderr) or _left()
+        return done.exit_code, "".join(traceback.format_exception(done.exception))
+    return done.exit_code, judge(done.exit_code, done.stdout, done.stderr) or _left()
 
 
 def judge(code: int, stdout: str, stderr: str) -> str:
@@ -133,7 +133,9 @@ def main() -> None:
             surface, case = make(world, seed, index, "".join(sys.argv[5:6]))
             print(json.dumps({"case": index, "surface": surface, "argv": case.argv}), file=said)
             said.flush()
-            print(json.dumps({"done": index, "problem": run(case)}), file=said, flush=True)
+            code, problem = run(case)
+            line = {"done": index, "code": code, "problem": problem}
+            print(json.dumps(line), file=said, flush=True)
 
 
 if __name__ == "__main__":
