@@ -1,4 +1,4 @@
-"""The ``liquid`` command before anything heavy is loaded: signals, and streams that are closed.
+"""The ``liquid`` command before anything heavy is loaded: what signals do.
 
 Only the standard library is imported here, so that Ctrl-C is heeded from the first moment on.
 """
@@ -20,7 +20,6 @@ _last = -TOGETHER
 def main() -> None:
     """Run ``liquid``: what the installed command calls."""
     _on(signal.SIGINT, _leave)
-    _open_streams()
     from .main import main as run
 
     _on(signal.SIGINT, _interrupt)
@@ -58,19 +57,3 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     _on(signal.SIGTERM, signal.SIG_IGN)
     _on(signal.SIGHUP, signal.SIG_IGN)
     sys.exit(128 + number)
-
-
-def _open_streams() -> None:
-    """Put /dev/null where stdin, stdout or stderr are closed, as under some cron and launchd.
-
-    Else the first file opened, such as a model's, would be taken for one of them. What is written
-    to a closed stdout is lost, so that is an error still: it is opened for reading.
-    """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115

@@ -16,7 +16,7 @@ from liquid_mlx._version import __version__
 from liquid_mlx.display import sentence
 from liquid_mlx.errors import LiquidError, UsageError
 
-from .terminal import safe_output
+from .terminal import open_streams, safe_output
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs failed, 130 Ctrl-C.
@@ -164,6 +164,7 @@ def _options(
 
 def main() -> None:
     """Run the application."""
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # Text from outside may not fit the locale; what cannot be written shows at once.

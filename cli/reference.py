@@ -15,7 +15,8 @@ current.
 
 Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress
 and no colour, and rows are tab-separated. Control characters in the text of models and files are
-removed.
+removed, in JSON they are escaped; errors repeat no more than the beginning and the end of what is
+long.
 
 {EXIT_CODES.strip()}
 

@@ -66,6 +66,22 @@ def raw(stream: TextIO) -> TextIO:
     return getattr(stream, "raw", stream) if isinstance(stream, Output) else stream
 
 
+def open_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr are closed, as under some cron and launchd.
+
+    Else the first file opened, such as a model's, would be taken for one of them. What is written
+    to a closed stdout is lost, so that is an error still: it is opened for reading.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
 @contextmanager
 def safe_output() -> Iterator[None]:
     """Clean all that is printed meanwhile; at the end nothing waits to be written."""
