@@ -66,7 +66,8 @@ def _short_errors() -> Iterator[None]:
     try:
         yield
     except CommandLineError as error:
-        error.message = sentence(error.message)
+        if type(error).__name__ != "NoArgsIsHelpError":  # whose message is the help
+            error.message = sentence(error.message)
         raise
 
 
