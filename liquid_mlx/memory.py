@@ -30,11 +30,12 @@ OUT_OF_MEMORY = re.compile(r"^\[(METAL|malloc|metal::malloc)\]")
 
 
 def available() -> int:
-    """Bytes that MLX may use: what Metal recommends, or all memory of a machine without a GPU."""
+    """Bytes that MLX may use: what Metal recommends, an NVIDIA GPU's memory, or the machine's."""
     if on_gpu():
-        recommended = mx.device_info().get("max_recommended_working_set_size")
-        if recommended:
-            return int(recommended)
+        info = mx.device_info()
+        found = info.get("max_recommended_working_set_size") or info.get("total_memory")
+        if found:
+            return int(found)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
