@@ -37,6 +37,7 @@ COMMANDS = {
     "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
     "evaluate": ("evaluate", "Measure a model on benchmarks, prompt sets and pictures."),
     "compare": ("compare", "Compare two models on sequences that the first one draws."),
+    "doctor": ("doctor", "Check that this machine computes what it should."),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
 }
@@ -74,6 +75,13 @@ class Commands(TyperGroup):
             raise
         except LiquidError as error:
             message = str(error)
+        except ImportError as error:
+            if "libmlx" not in str(error):
+                raise
+            message = (
+                "MLX has no backend here: pip install 'liquid-mlx[cpu]', or 'liquid-mlx[cuda]' "
+                "for an NVIDIA GPU."
+            )
         except MemoryError:
             message = "There is not enough memory: use a smaller model, or fewer images at once."
         except OSError as error:

@@ -17,6 +17,7 @@ class Rotary:
         freqs: tokens per radian of each pair, float32 [D / 2].
         start: the position of the first new token: one for all rows, or one per row, int32 [B].
         rows, length: B rows with T new tokens each.
+        dtype: of what will be rotated.
         backend: "metal", "cuda", "mlx", or None for the best there is.
     """
 
@@ -26,11 +27,12 @@ class Rotary:
         start: int | mx.array,
         rows: int,
         length: int,
+        dtype: mx.Dtype = mx.float32,
         backend: Backend | None = None,
     ):
         self._freqs, self._rows, self._length = freqs, rows, length
         chosen = best_backend(backend)
-        self._kernel = chosen if chosen != "mlx" and _runs(chosen, freqs) else None
+        self._kernel = chosen if chosen != "mlx" and _runs(chosen, freqs, dtype) else None
         if self._kernel:
             self._start = mx.array([start] * rows) if isinstance(start, int) else start
             return
@@ -91,11 +93,11 @@ def _launch(
     )
 
 
-def _runs(backend: Backend, freqs: mx.array) -> bool:
+def _runs(backend: Backend, freqs: mx.array, dtype: mx.Dtype) -> bool:
     """Whether this machine takes the kernel."""
 
     def launch(_threads: int) -> list[mx.array]:
-        joined, start = mx.zeros((1, 6 * freqs.size)), mx.zeros(1, mx.int32)
+        joined, start = mx.zeros((1, 6 * freqs.size), dtype), mx.zeros(1, mx.int32)
         return _launch(backend, joined, start, freqs, 1, 1)
 
-    return fitting_threads(backend, f"rotate [{freqs.size}]", 256, 256, launch) > 0
+    return fitting_threads(backend, f"rotate [{freqs.size}] {dtype}", 256, 256, launch) > 0

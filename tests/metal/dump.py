@@ -82,7 +82,7 @@ def call_each_kernel(backend: Backend) -> None:
                 add_rms_norm(x, branch, weight, 1e-6, backend=backend)
             freqs = mx.ones((width // 4,))
             joined = mx.zeros((1, 3 * width // 2), dtype=dtype)
-            Rotary(freqs, 0, 1, 1, backend=backend)(joined, 1, 1)
+            Rotary(freqs, 0, 1, 1, dtype, backend=backend)(joined, 1, 1)
 
 
 def generated_text(kernel: Callable[..., list[mx.array]], called: dict[str, Any]) -> str:
