@@ -59,9 +59,13 @@ __device__ inline float max(float a, float b) { return fmaxf(a, b); }
 __device__ inline float fma(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ inline float floor(float a) { return floorf(a); }
 __device__ inline bool isnan(float a) { return a != a; }
+template <typename T>
+__device__ T simd_shuffle_xor(T a, int apart) {
+  return __shfl_xor_sync(0xffffffffu, a, apart);
+}
 __device__ inline float simd_sum(float a) {
   for (int apart = 16; apart > 0; apart /= 2) {
-    a += __shfl_xor_sync(0xffffffffu, a, apart);
+    a += simd_shuffle_xor(a, apart);
   }
   return a;
 }
@@ -73,7 +77,7 @@ __device__ inline Float3 simd_sum(Float3 a) {
 }
 __device__ inline uint simd_max(uint a) {
   for (int apart = 16; apart > 0; apart /= 2) {
-    a = max(a, __shfl_xor_sync(0xffffffffu, a, apart));
+    a = max(a, simd_shuffle_xor(a, apart));
   }
   return a;
 }
