@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from contextlib import ExitStack
-from unittest.mock import patch
 
 import mlx.core as mx
 import numpy as np
@@ -26,7 +24,7 @@ from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
-from liquid_mlx.kernels import norm, rotary, sampler
+from liquid_mlx.kernels.dispatch import differentiable
 from liquid_mlx.memory import kv_bytes, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Embedding, Linear, Quantization
@@ -81,9 +79,7 @@ def main() -> None:
         return time.perf_counter() - start
 
     def plain() -> float:
-        with ExitStack() as stack:
-            for module in (norm, rotary, sampler):
-                stack.enter_context(patch.object(module, "best_backend", lambda _: "mlx"))
+        with differentiable():  # which kernels are not
             return ours()
 
     drawn: list[np.ndarray] = []
