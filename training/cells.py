@@ -67,15 +67,16 @@ def cells_of(picture: np.ndarray) -> np.ndarray:
     return cut.swapaxes(1, 2)
 
 
-def free_cells(number: int, seed: int) -> np.ndarray:
-    """Cells that `number` shapes anywhere cover at least a little, float32 [n, 16, 16]."""
+def free_cells(number: int, seed: int, shape: str = "") -> np.ndarray:
+    """Cells that `number` shapes anywhere cover at least a little, float32 [n, 16, 16]; of all
+    shapes or of one."""
     rng, found = np.random.default_rng(seed), []
     side = 96
     for _ in range(number):
         length = rng.uniform(SMALLEST_SIDE, LARGEST_SIDE)
         x, y = side / 2 + rng.uniform(-CELL / 2, CELL / 2, 2)
         angle = 0.0 if rng.random() < 0.3 else rng.uniform(-15, 15)
-        thing = FreeThing(str(rng.choice(SHAPES)), "", x, y, length, angle)
+        thing = FreeThing(shape or str(rng.choice(SHAPES)), "", x, y, length, angle)
         cut = cells_of(cover(thing, side, side)).reshape(-1, CELL, CELL)
         found.append(cut[cut.sum(axis=(1, 2)) >= 6])
     return np.concatenate(found)
@@ -117,6 +118,20 @@ def piece_count() -> int:
 def code_count() -> int:
     """How many codes there are: tones, then each piece in each colour."""
     return len(tone_codes()[1]) + piece_count() * len(COLOURS)
+
+
+def piece_shapes(seed: int = 0) -> np.ndarray:
+    """How often a piece is part of each shape, float32 [pieces, shapes]; rows sum to one."""
+    index, masks = grid_pieces()
+    counts = np.zeros((piece_count(), len(SHAPES)), dtype=np.float32)
+    counts[0] = 1
+    for (shape, _, _, _), piece in index.items():
+        counts[piece, SHAPES.index(shape)] += piece > 0
+    pieces = free_pieces(seed)
+    for column, shape in enumerate(SHAPES):
+        found = nearest_piece(free_cells(400, seed + 1, shape), pieces)
+        counts[len(masks) :, column] += np.bincount(found, minlength=len(pieces))
+    return counts / counts.sum(axis=1, keepdims=True).clip(min=1)
 
 
 def scene_codes(scene: Scene) -> np.ndarray:

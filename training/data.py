@@ -243,7 +243,7 @@ class Mixture:
         found: list[tuple[np.ndarray, Facts | None]] = []
         for kind in kinds:
             if kind == "grid":
-                count = self.rng.choices(range(5), (4, 38, 34, 16, 8))[0]
+                count = self.rng.choices(range(5), (3, 22, 35, 24, 16))[0]
                 scene = random_scene(self.rng, count=count)
                 found.append((scene_codes(scene), facts_of(scene)))
             elif kind == "free":

@@ -73,7 +73,7 @@ def _places(count: int, width: int, rng: random.Random) -> list[tuple[float, flo
 def free_picture(rng: random.Random) -> tuple[np.ndarray, Facts]:
     """A picture of shapes anywhere, uint8 [128, 128, 3], and what is in it."""
     width = (WIDE_COLUMNS if rng.random() < 0.12 else COLUMNS) * CELL
-    places = _places(rng.choices(range(5), (4, 44, 30, 14, 8))[0], width, rng)
+    places = _places(rng.choices(range(5), (4, 28, 36, 20, 12))[0], width, rng)
     ground, style, tone = _ground(rng)
     things, facts = [], []
     for x, y, side in places:

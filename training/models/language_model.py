@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.cells import piece_count, tone_codes
-from training.world import COLOURS
+from training.world import COLOURS, SHAPES
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,13 @@ class Layer(nn.Module):
 
 
 class FactoredEmbedding(nn.Module):
-    """An embedding whose last rows are sums: piece of a shape + colour.
+    """An embedding whose last rows are sums: piece + the shapes it is part of + colour.
 
     A code for a piece of a shape in a colour (see `cells`) has no row of its own, so what is
-    learned of a shape holds in every colour. As the tied head it makes their probabilities
-    products. `weight` is the plain table [vocabulary, hidden] that a checkpoint stores.
+    learned of a shape holds in every colour and for all its pieces. As the tied head it makes their
+    probabilities products. `membership` says how often a piece is part of each shape
+    (`cells.piece_shapes`). `weight` is the plain table [vocabulary, hidden] that a checkpoint
+    stores.
     """
 
     def __init__(self, vocabulary: int, hidden: int, colours: int, pieces: int):
@@ -128,11 +130,14 @@ class FactoredEmbedding(nn.Module):
         self.free = nn.Parameter(torch.empty(vocabulary - colours * pieces, hidden))
         self.pieces = nn.Parameter(torch.empty(pieces, 1, hidden))
         self.colours = nn.Parameter(torch.empty(1, colours, hidden))
+        self.shapes = nn.Parameter(torch.empty(len(SHAPES), hidden))
+        self.register_buffer("membership", torch.zeros(pieces, len(SHAPES)))
         self.words = len(self.free) - len(tone_codes()[1])
 
     @property
     def weight(self) -> Tensor:
-        return torch.cat((self.free, (self.pieces + self.colours).flatten(0, 1)))
+        pieces = self.pieces + (self.membership @ self.shapes)[:, None]
+        return torch.cat((self.free, (pieces + self.colours).flatten(0, 1)))
 
     def forward(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.weight)
