@@ -27,7 +27,7 @@ from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 
-STEPS = 1200
+STEPS = 5500
 WARM_UP, DECAY_SHARE = 60, 0.3
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch

@@ -68,7 +68,7 @@ def new_model(folder: Path, seed: int) -> VQModel:
     return model
 
 
-STEPS = 1100
+STEPS = 2400
 WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; before, on parts
 MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 2e-3, 40
 SAVE_EVERY, REPORT_EVERY = 50, 25
@@ -191,7 +191,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     if not (options.folder / "encoder.pt").exists():
         make_encoder(options.folder)
     train_decoder(options.folder, steps=options.steps)
