@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -47,7 +47,14 @@ class Drawing(Batches):
         instruction: int = 1,
         window: Window = 1,
     ) -> list[GeneratedImage]:
-        """Generate images from a prompt; see ``stream_image``."""
+        """Generate images from a prompt; see ``stream_image``.
+
+        >>> from liquid_mlx import load
+        >>> pictures = load("demo").generate_image("a red circle", count=2, seed=7)
+        >>> pictures[1]
+        <GeneratedImage ... 'a red circle' seed 8>
+        >>> pictures[1].save("circle.png")
+        """
         steps = self.stream_image(
             prompt,
             count=count,
@@ -164,7 +171,13 @@ class Drawing(Batches):
         instruction: int = 1,
         window: Window = 1,
     ) -> list[GeneratedImage]:
-        """Generate an image of every prompt, in order; see ``stream_images``."""
+        """Generate an image of every prompt, in order; see ``stream_images``.
+
+        >>> from liquid_mlx import load
+        >>> pictures = load("demo").generate_images(["a red circle", "a blue star"], seeds=[1, 2])
+        >>> [picture.settings.seed for picture in pictures]
+        [1, 2]
+        """
         steps = self.stream_images(
             prompts,
             seeds=seeds,
@@ -218,6 +231,7 @@ class Drawing(Batches):
         """
         if isinstance(prompts, str):
             raise PromptError("The prompts are a single text: give a list of texts.")
+        prompts = list(prompts)
         if not prompts:
             return iter(())
         if batch_size is not None:
@@ -226,8 +240,8 @@ class Drawing(Batches):
         drawn = seeds_for(seeds, len(prompts))
         return self._stream(
             Job(
-                list(prompts),
-                drawn if isinstance(seeds, Sequence) else spaced(drawn, best),
+                prompts,
+                drawn if isinstance(seeds, Iterable) else spaced(drawn, best),
                 self._image_params(guidance, temperature, top_k, top_p),
                 self.config.size(width, height),
                 instruction=instruction,
