@@ -48,10 +48,11 @@ class OutputOptions:
     settings: dict[str, Any]
     metadata: bool = True
     sidecar: bool = False
-    preview: bool = False
+    preview: bool | None = False  # None: where the terminal shows pictures well
     keep_partial: bool = False
     steps_folder: Path | None = None
     overwrite: bool = False
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,8 @@ def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> 
     """The model's steps; at the end of a row the picture so far is shown and stored, if asked."""
     size = liquid.config.size(how.settings.get("width"), how.settings.get("height"))
     columns = liquid.config.grid(size)[1]
-    preview = Preview(size.width, size.height) if how.preview else None
-    if preview is not None and not preview.active:
+    preview = None if how.preview is False else Preview(size.width, size.height)
+    if preview is not None and not (preview.active if how.preview else preview.good):
         preview = None
     again = 0.0
     for step in liquid.stream_images(task.prompts, seeds=task.seeds, **how.settings):
@@ -135,7 +136,7 @@ def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> 
 def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
     """Write a picture, and its settings beside it if asked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, metadata=how.metadata)
+    picture.save(path, metadata=how.metadata, scale=how.scale)
     if how.sidecar:
         text = json.dumps(picture.settings.to_dict(), indent=2, ensure_ascii=False)
         atomic_write(sidecar(path), text + "\n")

@@ -22,6 +22,8 @@ removed.
 | Variable | Meaning |
 |---|---|
 | `LIQUID_MODEL` | the model to use without `--model` |
+| `LIQUID_OUTPUT_FOLDER`, `LIQUID_PREVIEW`, ... | other [defaults of your own](settings.md) |
+| `LIQUID_CONFIG` | another config file |
 | `HF_HOME` | the folder of the Hugging Face cache |
 | `HF_HUB_OFFLINE` | set to 1, the cache is used without network access |
 | `NO_COLOR` | no colours, and no preview in coloured blocks |

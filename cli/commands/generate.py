@@ -19,12 +19,15 @@ from liquid_mlx.params import MAX_COUNT, integer, seeds_for
 from .. import options
 from ..contact_sheet import contact_sheet as write_contact_sheet
 from ..drawing import Draw, OutputOptions, SavedImage, draw, sidecar, summary
-from ..outputs import DEFAULT_NAME, check_free, picture_paths, read_lines
+from ..outputs import DEFAULT_NAME, check_free, open_files, picture_paths, read_lines
+from ..startup import hints
+from ..startup.command import given
 from ..terminal import Status
 
 if TYPE_CHECKING:
     from liquid_mlx.model import Liquid
 
+FAR = 3  # times the recommended guidance
 # What a picture's settings may hold, by type; a sidecar may come from anywhere.
 _KINDS: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("prompt", "model", "dtype"), str),
@@ -34,6 +37,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def generate(
+    ctx: typer.Context,
     prompts: Annotated[
         list[str] | None,
         typer.Argument(metavar="PROMPT", help="A prompt; - reads prompts from stdin."),
@@ -108,8 +112,15 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="Also write all images to one PNG.")
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Show the image in the terminal as it grows.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--preview/--no-preview",
+            help="Show the image in the terminal as it grows.",
+            show_default="where it can",
+        ),
+    ] = None,
+    open_: options.Open = False,
+    scale: options.Scale = 1,
     stepwise_image_output_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write a PNG after each row.")
     ] = None,
@@ -131,7 +142,7 @@ def generate(
         raise UsageError("--metadata and --no-metadata cannot be combined.")
     stored = _stored_settings(config) if config else {}
     settings = {
-        name: stored.get(name) if value is None else value
+        name: stored[name] if name in stored and not given(ctx, name) else value
         for name, value in {
             "guidance": guidance,
             "temperature": temperature,
@@ -142,6 +153,7 @@ def generate(
             **_size(size, width, height),
         }.items()
     }
+    hints.check_prompts(prompts or [], seed)
     texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
     count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
     seeds = _seeds(seed, auto_seeds, count, stored.get("seed"))
@@ -157,24 +169,26 @@ def generate(
         settings={name: value for name, value in settings.items() if value is not None},
         metadata=not no_metadata,
         sidecar=metadata,
-        preview=preview and not quiet,
+        preview=preview if not quiet else False,
         keep_partial=keep_partial,
         steps_folder=stepwise_image_output_dir,
         overwrite=overwrite,
+        scale=scale,
     )
     if how.steps_folder:
         how.steps_folder.mkdir(parents=True, exist_ok=True)
     with Status(quiet) as status:
         liquid = options.load_model(
-            model or stored.get("model") or "demo",
+            (given(ctx, "model") and model) or stored.get("model") or model or "demo",
             status,
-            dtype=dtype or stored.get("dtype"),
+            dtype=(given(ctx, "dtype") and dtype) or stored.get("dtype") or dtype,
             adapter=adapter,
             low_ram=low_ram,
             verbose=verbose,
         )
         if note := liquid.config.note_for(*texts):
             status.say(note)
+        warn_of_guidance(guidance, liquid.config.recommended.guidance, status)
         saved, failed = _run(liquid, task, how, status, as_json)
         if contact_sheet and saved:
             write_contact_sheet(
@@ -183,8 +197,19 @@ def generate(
             status.say(f"{contact_sheet}  {len(saved)} images")
         if verbose:
             status.say(options.memory())
+        if open_:
+            open_files([one.path for one in saved], status)
     if failed:
         raise typer.Exit(3)
+
+
+def warn_of_guidance(guidance: float | None, recommended: float, status: Status) -> None:
+    """Say so when guidance is far above what the model recommends: images become crude."""
+    if guidance is not None and guidance > FAR * max(1.0, recommended):
+        status.say(
+            f"guidance {guidance:g} is far above the {recommended:g} that this model recommends: "
+            "images may become crude, and all alike"
+        )
 
 
 def _run(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 /image FILE   attach an image to your next message
-/draw PROMPT  generate an image, written to this folder, for the model to see
+/draw PROMPT  generate an image, written to this folder; your next message is about it
 /save FILE    save the conversation as JSON
 /reset        start over
 /help         show this list
