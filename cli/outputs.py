@@ -71,18 +71,15 @@ def free_name(path: Path) -> Path:
 
 def open_files(paths: Sequence[Path], status: Status) -> None:
     """Show files in the desktop's own viewer (macOS: open; elsewhere xdg-open), if it has one."""
-    import subprocess
-
     opener = "open" if sys.platform == "darwin" else "xdg-open"
     if shutil.which(opener) is None:
         status.say(f"--open needs the program {opener}, which is not here")
         return
+    silent = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in range(3)]
     groups = [paths] if opener == "open" else [[path] for path in paths]
-    for group in groups:  # xdg-open takes one file; the full path cannot be read as an option
+    for group in groups:  # xdg-open takes one file; a full path cannot be read as an option
         command = [opener, *(str(path.absolute()) for path in group)]
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        os.posix_spawnp(opener, command, os.environ, file_actions=silent)
 
 
 def read_lines(path: Path) -> list[str]:

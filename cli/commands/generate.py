@@ -156,7 +156,8 @@ def generate(
     hints.check_prompts(prompts or [], seed)
     texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
     count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
-    seeds = _seeds(seed, auto_seeds, count, stored.get("seed"))
+    own = seed if given(ctx, "seed") or "seed" not in stored else None
+    seeds = _seeds(own, auto_seeds, count, stored.get("seed"))
     total = len(texts) * len(seeds) * count
     if total > MAX_COUNT:
         raise UsageError(f"These are {total} images: a command makes at most {MAX_COUNT}.")

@@ -119,6 +119,7 @@ def config(
     there = "" if path.is_file() else "  (not there)"
     print(f"{one_line(str(path))}{there}\n")
     shown = [
-        [key, "" if row.value is None else str(row.value), row.source] for key, row in rows.items()
+        [key, settings.SHARED[key] if row.value is None else str(row.value), row.source]
+        for key, row in rows.items()
     ]
     print_table(["SETTING", "VALUE", "FROM"], shown)

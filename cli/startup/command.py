@@ -47,7 +47,7 @@ class Command(TyperCommand):
         message = str(error.message or "").rstrip()
         param = getattr(error, "param", None)
         if param is not None and param.name in own and not given(ctx, param.name):
-            return f"{message} It is set by {own[param.name].source}."
+            return hints.joined(message, f"It is set by {own[param.name].source}.")
         hint = ""
         if option := getattr(error, "option_name", ""):
             hint = hints.for_option(option, [o for p in self.params for o in p.opts], typed)

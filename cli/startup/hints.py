@@ -20,8 +20,9 @@ _COMMANDS = {
     **dict.fromkeys(("show", "metadata", "inspect"), "info"),
     **dict.fromkeys(("settings", "configure"), "config"),
     **dict.fromkeys(("server", "api", "ui", "web"), "serve"),
-    **dict.fromkeys(("train", "finetune", "fine-tune", "lora"), "tune"),
+    **dict.fromkeys(("train", "tune", "fine-tune", "lora"), "finetune"),
     **dict.fromkeys(("eval", "evaluation"), "evaluate"),
+    **dict.fromkeys(("merge",), "fuse"),
     **dict.fromkeys(("inpaint", "redraw"), "edit"),
 }
 # Options of mflux, mlx-lm, mlx-vlm and diffusers, and slips of the hand.

@@ -13,15 +13,16 @@ from liquid_mlx.errors import FileError
 
 from ..outputs import DEFAULT_NAME
 
-# Settings of every command that has such an option; the others stand in the command's section.
+# Settings of every command that has such an option, with what they are without the user; the others
+# stand in the command's section.
 SHARED = {
-    "model": "the model to use",
-    "output_folder": "where images are written",
-    "preview": "show images in the terminal as they grow",
-    "open": "open images when they are done",
-    "scale": "enlarge images so many times",
-    "dtype": "float32, bfloat16 or float16",
-    "quiet": "print nothing but errors on stderr",
+    "model": "demo",
+    "output_folder": ".",
+    "preview": "where it can",
+    "open": "no",
+    "scale": "1",
+    "dtype": "the model's",
+    "quiet": "no",
 }
 MOST_BYTES = 1 << 20
 

@@ -39,7 +39,7 @@ def viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_open_shows_every_image_in_the_viewer(run: Run, viewer: Path) -> None:
-    done = run("generate", "a red circle", "--seed", "1,2", "-o", "-{seed}.png", "--open")
+    done = run("generate", "a red circle", "--seed", "1,2", "-o", "./-{seed}.png", "--open")
     assert done.exit_code == 0
     end = time.monotonic() + 30
     while time.monotonic() < end:
