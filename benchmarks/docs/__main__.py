@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.docs import errors, pages, pictures
+from benchmarks.docs import errors, pages, pictures, plots
 from liquid_mlx.cli.reference import reference
 from liquid_mlx.files import atomic_write
 
@@ -34,6 +34,7 @@ def main() -> None:
     if options.pictures:
         pictures.write_examples(pages.ROOT / "examples" / "pictures")
     new = {"docs/cli.md": reference(), "docs/errors.md": errors.page()}
+    new |= {f"docs/{name}": svg for name, svg in plots.plots().items()}
     for page in options.pages:
         print(page, file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
@@ -45,6 +46,7 @@ def main() -> None:
             changed = True
             print(f"{page} has changed")
             if not options.check:
+                path.parent.mkdir(exist_ok=True)
                 atomic_write(path, text)
     if not options.check:
         pictures.write_growing(pages.ROOT / "docs" / "growing.png")

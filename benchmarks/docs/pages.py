@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
-    "docs/quickstart.md",
+    "docs/index.md",
     "docs/drawing.md",
     "docs/vqa.md",
     "docs/editing.md",

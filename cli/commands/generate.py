@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -142,7 +142,7 @@ def generate(
         raise UsageError("--metadata and --no-metadata cannot be combined.")
     stored = _stored_settings(config) if config else {}
     settings = {
-        name: stored[name] if name in stored and not given(ctx, name) else value
+        name: _preferred(ctx, name, value, stored)
         for name, value in {
             "guidance": guidance,
             "temperature": temperature,
@@ -156,8 +156,7 @@ def generate(
     hints.check_prompts(prompts or [], seed)
     texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
     count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
-    own = seed if given(ctx, "seed") or "seed" not in stored else None
-    seeds = _seeds(own, auto_seeds, count, stored.get("seed"))
+    seeds = _seeds(_preferred(ctx, "seed", seed, stored), auto_seeds, count)
     total = len(texts) * len(seeds) * count
     if total > MAX_COUNT:
         raise UsageError(f"These are {total} images: a command makes at most {MAX_COUNT}.")
@@ -176,20 +175,16 @@ def generate(
         overwrite=overwrite,
         scale=scale,
     )
-    if how.steps_folder:
-        how.steps_folder.mkdir(parents=True, exist_ok=True)
     with Status(quiet) as status:
         liquid = options.load_model(
-            (given(ctx, "model") and model) or stored.get("model") or model or "demo",
+            _preferred(ctx, "model", model, stored) or "demo",
             status,
-            dtype=(given(ctx, "dtype") and dtype) or stored.get("dtype") or dtype,
+            dtype=_preferred(ctx, "dtype", dtype, stored),
             adapter=adapter,
             low_ram=low_ram,
             verbose=verbose,
         )
-        if note := liquid.config.note_for(*texts):
-            status.say(note)
-        warn_of_guidance(guidance, liquid.config.recommended.guidance, status)
+        _notes(liquid, texts, settings["guidance"], status)
         saved, failed = _run(liquid, task, how, status, as_json)
         if contact_sheet and saved:
             write_contact_sheet(
@@ -204,8 +199,16 @@ def generate(
         raise typer.Exit(3)
 
 
-def warn_of_guidance(guidance: float | None, recommended: float, status: Status) -> None:
-    """Say so when guidance is far above what the model recommends: images become crude."""
+def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
+    """A flag's value, else what is stored in a picture, else the user's own default or None."""
+    return stored[name] if name in stored and not given(ctx, name) else value
+
+
+def _notes(liquid: Liquid, prompts: Sequence[str], guidance: float | None, status: Status) -> None:
+    """Say what the model does not know, and when guidance is far above its own."""
+    if note := liquid.config.note_for(*prompts):
+        status.say(note)
+    recommended = liquid.config.recommended.guidance
     if guidance is not None and guidance > FAR * max(1.0, recommended):
         status.say(
             f"guidance {guidance:g} is far above the {recommended:g} that this model recommends: "
@@ -223,6 +226,8 @@ def _run(
     """
     saved: list[SavedImage] = []
     failed = 0
+    if how.steps_folder:
+        how.steps_folder.mkdir(parents=True, exist_ok=True)
 
     def run(part: Draw) -> None:
         for one in draw(liquid, part, how, status):
@@ -279,7 +284,9 @@ def _size(size: str | None, width: int | None, height: int | None) -> dict[str, 
     return {"width": parsed.width, "height": parsed.height}
 
 
-def _seeds(text: str | None, auto: int | None, count: int, stored: int | None) -> list[int]:
+def _seeds(given_seeds: str | int | None, auto: int | None, count: int) -> list[int]:
+    """The seeds of the command line or of a picture (an int), else random ones."""
+    text = None if given_seeds is None or (auto and type(given_seeds) is int) else str(given_seeds)
     if text is not None and auto is not None:
         raise UsageError("--seed and --auto-seeds cannot be combined.")
     if auto is not None:
@@ -292,7 +299,7 @@ def _seeds(text: str | None, auto: int | None, count: int, stored: int | None) -
         except ValueError:
             raise UsageError(f"--seed is an integer, or several: 1,2,3; not {text!r}.") from None
     else:
-        seeds = [random.SystemRandom().randrange(2**32 - MAX_COUNT)] if stored is None else [stored]
+        seeds = [random.SystemRandom().randrange(2**32 - MAX_COUNT)]
     if len(seeds) > 1 and count > 1:
         raise UsageError("--count cannot be combined with several seeds.")
     return seeds_for(seeds, len(seeds))  # every one in range

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.docs import errors, pages
+from benchmarks.docs import errors, pages, plots
 from benchmarks.docs.pages import PAGES, ROOT, blocks, rewritten, run, same
 from liquid_mlx.cli.main import COMMANDS, load_command
 from liquid_mlx.cli.reference import reference
@@ -35,6 +35,11 @@ def test_the_reference_is_current() -> None:
 
 def test_the_list_of_errors_is_current() -> None:
     assert text_of("docs/errors.md") == errors.page()
+
+
+@pytest.mark.parametrize("name", plots.plots())
+def test_the_plots_are_current(name: str) -> None:
+    assert text_of(f"docs/{name}") == plots.plots()[name]
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
