@@ -52,10 +52,11 @@ def load(
     Raises:
         LiquidError: the model is missing, damaged, not a converted one, or too large for memory.
 
-    >>> from liquid_mlx import load
-    >>> liquid = load("demo")
-    >>> liquid
-    <Liquid 'demo': ...>
+    Examples:
+        >>> from liquid_mlx import load
+        >>> liquid = load("demo")
+        >>> liquid
+        <Liquid 'demo': ...>
     """
     folder = resolve(model, revision)
     config = LiquidConfig.read(folder)
@@ -75,11 +76,12 @@ def load(
 class Liquid(Steering, Answering):
     """A model in memory; ``load`` makes one. ``config`` describes it.
 
-    >>> from liquid_mlx import load
-    >>> liquid = load("demo")
-    >>> (picture,) = liquid.generate_image("a red circle", seed=7)
-    >>> "red" in liquid.answer(picture, "What colour is it?").lower()
-    True
+    Examples:
+        >>> from liquid_mlx import load
+        >>> liquid = load("demo")
+        >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+        >>> "red" in liquid.answer(picture, "What colour is it?").lower()
+        True
     """
 
     def __init__(
@@ -184,14 +186,15 @@ class Liquid(Steering, Answering):
         Raises:
             ImageError: it is not a picture, or one too large.
 
-        >>> from liquid_mlx import load
-        >>> from PIL import Image
-        >>> liquid = load("demo")
-        >>> codes = liquid.encode(Image.new("RGB", (300, 200), "navy"))
-        >>> codes.shape == liquid.config.grid(liquid.config.sizes[0])
-        True
-        >>> liquid.decode(codes)
-        <PIL.Image.Image image mode=RGB size=...>
+        Examples:
+            >>> from liquid_mlx import load
+            >>> from PIL import Image
+            >>> liquid = load("demo")
+            >>> codes = liquid.encode(Image.new("RGB", (300, 200), "navy"))
+            >>> codes.shape == liquid.config.grid(liquid.config.sizes[0])
+            True
+            >>> liquid.decode(codes)
+            <PIL.Image.Image image mode=RGB size=...>
         """
         pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
         if self._seen is None or not np.array_equal(self._seen[0], pixels):

@@ -21,7 +21,7 @@ class Command(TyperCommand):
     def make_parser(self, ctx: Any) -> Any:
         """``-q`` is ``--quiet`` wherever it was so before, and stands in no help: see convert."""
         parser = super().make_parser(ctx)
-        names = {name: param for param in self.params for name in param.opts}
+        names: dict[str, Any] = {name: param for param in self.params for name in param.opts}
         if "--quiet" in names and "-q" not in names:
             quiet = names["--quiet"]
             parser.add_option(quiet, ["-q"], quiet.name, action="store_const", const=True)
@@ -31,8 +31,9 @@ class Command(TyperCommand):
         typed = list(args)
         own: dict[str, settings.Setting] = {}
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(typed):
-            commands = ctx.parent.command.commands if ctx.parent else (self.name,)
-            own = settings.defaults(self.name or "", self, commands)
+            name = self.name or ""
+            commands = ctx.parent.command.commands if ctx.parent else (name,)
+            own = settings.defaults(name, self, commands)
             ctx.default_map = {name: setting.value for name, setting in own.items()}
         try:
             return super().parse_args(ctx, args)

@@ -125,11 +125,12 @@ class Answering(ABC):
     ) -> str:
         """Answer a question about a picture; see ``stream_answer``.
 
-        >>> from liquid_mlx import load
-        >>> from PIL import Image
-        >>> answer = load("demo").answer(Image.new("RGB", (64, 64)), "What is it?", max_tokens=8)
-        >>> isinstance(answer, str)
-        True
+        Examples:
+            >>> from liquid_mlx import load
+            >>> from PIL import Image
+            >>> red = Image.new("RGB", (64, 64), "red")
+            >>> isinstance(load("demo").answer(red, "What is it?", max_tokens=8), str)
+            True
         """
         params = _text_params(max_tokens, temperature, top_k, top_p)
         return _joined(self._stream_answer(picture, question, exif, params, seed))
@@ -234,14 +235,15 @@ class Answering(ABC):
         Raises:
             SettingsError: there are fewer than two choices, or one of them twice.
 
-        >>> from liquid_mlx import load
-        >>> liquid = load("demo")
-        >>> (picture,) = liquid.generate_image("a red circle", seed=7)
-        >>> shares = liquid.choose(picture, "What colour is it?", ["blue", "red"])
-        >>> list(shares)
-        ['red', 'blue']
-        >>> round(sum(shares.values()), 6)
-        1.0
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+            >>> shares = liquid.choose(picture, "What colour is it?", ["blue", "red"])
+            >>> list(shares)
+            ['red', 'blue']
+            >>> round(sum(shares.values()), 6)
+            1.0
         """
         if len(choices) < 2 or len(set(choices)) < len(choices):
             raise SettingsError(f"Choices are two or more different answers, not {list(choices)}.")
@@ -308,12 +310,13 @@ class Answering(ABC):
     ) -> str:
         """The text of the model's next turn; see ``stream_chat``, which has its pictures, too.
 
-        >>> from liquid_mlx import load
-        >>> liquid = load("demo")
-        >>> (picture,) = liquid.generate_image("a red circle", seed=7)
-        >>> talk = [{"role": "user", "content": [picture, "What colour is it?"]}]
-        >>> "red" in liquid.chat(talk).lower()
-        True
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+            >>> talk = [{"role": "user", "content": [picture, "What colour is it?"]}]
+            >>> "red" in liquid.chat(talk).lower()
+            True
         """
         params = _text_params(max_tokens, temperature, top_k, top_p)
         return _joined(self._stream_chat(messages, pictures, params, image_params, seed))

@@ -49,11 +49,12 @@ class Drawing(Batches):
     ) -> list[GeneratedImage]:
         """Generate images from a prompt; see ``stream_image``.
 
-        >>> from liquid_mlx import load
-        >>> pictures = load("demo").generate_image("a red circle", count=2, seed=7)
-        >>> pictures[1]
-        <GeneratedImage ... 'a red circle' seed 8>
-        >>> pictures[1].save("circle.png")
+        Examples:
+            >>> from liquid_mlx import load
+            >>> pictures = load("demo").generate_image("a red circle", count=2, seed=7)
+            >>> pictures[1]
+            <GeneratedImage ... 'a red circle' seed 8>
+            >>> pictures[1].save("circle.png")
         """
         steps = self.stream_image(
             prompt,
@@ -109,7 +110,8 @@ class Drawing(Batches):
             temperature: 0 is greedy.
             top_k: sample among the k likeliest tokens (0: all).
             top_p: nucleus sampling among the likeliest tokens of this share of probability.
-            width, height: pixels; one of the model's sizes. None: the first that fits.
+            width: in pixels; one of the model's sizes. None: the first that fits.
+            height: in pixels, likewise.
             keep: a picture, or its codes int [rows, columns], of which a part stays exactly; the
                 rest is drawn under the prompt, row by row. A PNG of ours brings its own codes.
             rows: how many of its rows of codes stay, from the top.
@@ -173,10 +175,12 @@ class Drawing(Batches):
     ) -> list[GeneratedImage]:
         """Generate an image of every prompt, in order; see ``stream_images``.
 
-        >>> from liquid_mlx import load
-        >>> pictures = load("demo").generate_images(["a red circle", "a blue star"], seeds=[1, 2])
-        >>> [picture.settings.seed for picture in pictures]
-        [1, 2]
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> pictures = liquid.generate_images(["a red circle", "a blue star"], seeds=[1, 2])
+            >>> [picture.settings.seed for picture in pictures]
+            [1, 2]
         """
         steps = self.stream_images(
             prompts,
