@@ -1,9 +1,9 @@
 """Liquid 7B's geometry with random weights on one GPU: ``python -m benchmarks.gpu_7b``.
 
-This project with 4-bit weights (embedding and head at 8) on MLX's GPU backend (``pip install
-mlx[cuda]``, or Metal), its share of the bandwidth that a copy reaches, and beside it what the
-PyTorch reference does, in bfloat16 on the same GPU. ``--small`` runs a small geometry anywhere, to
-see that the script works.
+This project with 4-bit weights (embedding and head at 8) on MLX's GPU backend (``pip install -e
+.[cuda,bench]``, or a Mac), with its kernels and with plain MLX in their place, its share of the
+bandwidth that a copy reaches, and beside it what the PyTorch reference does, in bfloat16 on the
+same GPU. ``--small`` runs a small geometry anywhere, to see that the script works.
 
 Never run on a GPU so far: there was none.
 """
@@ -24,6 +24,7 @@ from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
+from liquid_mlx.kernels.dispatch import differentiable
 from liquid_mlx.memory import kv_bytes, weight_bytes
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Embedding, Linear, Quantization
@@ -74,10 +75,15 @@ def main() -> None:
         prefixes = [prefill(backbone, ids) for ids in (PROMPT, UNCONDITIONAL)]
         draw = Draw([0], ImageParams())
         *_, last = draw_codes(backbone, head, model.image_offset, prefixes, draw, total)
-        np.asarray(last.codes)
+        drawn.append(np.asarray(last.codes))
         return time.perf_counter() - start
 
-    columns = {"liquid-mlx, 4-bit": ours}
+    def plain() -> float:
+        with differentiable():  # which kernels are not
+            return ours()
+
+    drawn: list[np.ndarray] = []
+    columns = {"liquid-mlx, 4-bit": ours, "liquid-mlx, 4-bit, no kernels": plain}
     try:
         import torch
 
@@ -104,7 +110,9 @@ def main() -> None:
     weights = weight_bytes(backbone, mx.bfloat16) - table
     weights += table * model.codes // backbone.config.vocab_size
     step = weights + kv_bytes(backbone.config, 2, len(PROMPT) + total // 2, mx.bfloat16)
-    print(f"{mx.device_info()}\ncopy {bandwidth / 1e9:.0f} GB/s, {step / 1e9:.3f} GB a step\n")
+    same = float((drawn[0] == drawn[1]).mean())
+    print(f"{mx.device_info()}\n{same:.1%} of the codes are the same with kernels and without")
+    print(f"copy {bandwidth / 1e9:.0f} GB/s, {step / 1e9:.3f} GB a step\n")
     print("| loop | codes/s | s a picture | of the bound |\n|---|---|---|---|")
     for name, times in seconds.items():
         middle = statistics.median(times)

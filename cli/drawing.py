@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,24 +23,30 @@ if TYPE_CHECKING:
     from liquid_mlx.results import GeneratedImage, ImageStep
 
 PREVIEW_SHARE = 5  # previews may take a fifth as long as drawing
+CELL = 256  # pixels, the longer side of a picture on the sheet
+_GAP, _LABEL = 8, 18
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Images to draw, each with its prompt, seed and file; as many at once as fit memory."""
+    """Images to draw, each with its prompt, seed and files; as many at once as fit memory.
+
+    There are as many files of each as images are kept, the best first.
+    """
 
     prompts: Sequence[str]
     seeds: Sequence[int]
     paths: Sequence[Path]
 
     def by_prompt(self, start: int = 0) -> list[Draw]:
-        """The images from ``start`` on, prompt by prompt."""
-        indices = range(start, len(self.paths))
+        """The images from file ``start`` on, prompt by prompt."""
+        each = len(self.paths) // len(self.seeds)
+        indices = range(start // each, len(self.seeds))
         found = []
-        for prompt in dict.fromkeys(self.prompts[start:]):
+        for prompt in dict.fromkeys(self.prompts[i] for i in indices):
             mine = [i for i in indices if self.prompts[i] == prompt]
-            seeds, paths = [self.seeds[i] for i in mine], [self.paths[i] for i in mine]
-            found.append(Draw([prompt] * len(mine), seeds, paths))
+            paths = [path for i in mine for path in self.paths[each * i : each * (i + 1)]]
+            found.append(Draw([prompt] * len(mine), [self.seeds[i] for i in mine], paths))
         return found
 
 
@@ -45,7 +54,7 @@ class Draw:
 class OutputOptions:
     """What is written of every image, and what is shown while it is drawn."""
 
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     metadata: bool = True
     sidecar: bool = False
     preview: bool | None = False  # None: where the terminal shows pictures well
@@ -73,35 +82,63 @@ class SavedImage:
         }
 
 
-def draw(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iterator[SavedImage]:
-    """Draw and write the images of a task, those of a batch as soon as it is drawn.
+@dataclass
+class Progress:
+    """How many images are drawn of all that a command draws, those included that are not kept."""
+
+    whole: int
+    drawn: int = 0
+
+
+def draw(
+    liquid: Liquid,
+    task: Draw,
+    how: OutputOptions,
+    status: Status,
+    progress: Progress | None = None,
+) -> Iterator[SavedImage]:
+    """Draw and write the images of a task; see ``write``."""
+    steps = liquid.stream_images(task.prompts, seeds=task.seeds, **how.settings)
+    return write(steps, task.paths, how, status, progress or Progress(len(task.seeds)))
+
+
+def write(
+    steps: Iterator[ImageStep],
+    paths: Sequence[Path],
+    how: OutputOptions,
+    status: Status,
+    progress: Progress,
+) -> Iterator[SavedImage]:
+    """Write the images of steps, those of a batch as soon as it is drawn.
 
     Ctrl-C leaves at once; with ``keep_partial`` the finished rows are written first, under names
     that end in ``-partial``.
     """
-    status.start()
-    total, started = len(task.paths), 0.0
+    before = progress.drawn
+    if not before:
+        status.start()
+    started = status.seconds
     last: ImageStep | None = None
     try:
-        for last in _watched(liquid, task, how, status):
-            size, prompt = len(last.settings), last.settings[0].prompt
-            title = (
-                prompt if len(set(task.prompts)) == 1 else f"{last.first + 1} of {total}  {prompt}"
-            )
-            done = last.first * last.total + last.position * size
-            status.progress(title, done, last.total * total)
+        for last in _watched(steps, paths, how, status):
+            prompt = last.settings[0].prompt
+            title = prompt if len(paths) == 1 else f"{last.first + 1} of {len(paths)}  {prompt}"
+            missing = len(last.settings) * (last.total - last.position)
+            done = (before + last.drawn) * last.total - missing
+            status.progress(title, done, last.total * progress.whole)
             if last.position == last.total:
                 pictures = last.images()
                 seconds = status.seconds - started
-                speed = last.total * size / seconds
-                for path, picture in zip(task.paths[last.first :], pictures, strict=False):
+                speed = last.total * (before + last.drawn - progress.drawn) / seconds
+                progress.drawn = before + last.drawn
+                for path, picture in zip(paths[last.first :], pictures, strict=False):
                     check_free([path], how.overwrite)
                     save(picture, path, how)
                     yield SavedImage(path, picture, seconds, speed)
                 started = status.seconds
     except KeyboardInterrupt:
         if how.keep_partial and last is not None and last.position < last.total:
-            for path, picture in zip(task.paths[last.first :], last.images(), strict=False):
+            for path, picture in zip(paths[last.first :], last.images(), strict=False):
                 partial = path.with_name(f"{path.stem}-partial.png")
                 check_free([partial], how.overwrite)
                 save(picture, partial, how)
@@ -109,18 +146,19 @@ def draw(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iter
         raise
 
 
-def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> Iterator[ImageStep]:
-    """The model's steps; at the end of a row the picture so far is shown and stored, if asked."""
-    size = liquid.config.size(how.settings.get("width"), how.settings.get("height"))
-    columns = liquid.config.grid(size)[1]
-    preview = None if how.preview is False else Preview(size.width, size.height)
-    if preview is not None and not (preview.active if how.preview else preview.good):
-        preview = None
+def _watched(
+    steps: Iterator[ImageStep], paths: Sequence[Path], how: OutputOptions, status: Status
+) -> Iterator[ImageStep]:
+    """The steps; at the end of a row the picture so far is shown and stored, if asked."""
+    preview: Preview | None = None
     again = 0.0
-    for step in liquid.stream_images(task.prompts, seeds=task.seeds, **how.settings):
-        row, within = divmod(step.position, columns)
+    for step in steps:
+        if preview is None and how.preview is not False:
+            preview = Preview(step.settings[0].width, step.settings[0].height)
+        row, within = divmod(step.position, step.columns)
         now = time.perf_counter()
-        showing = preview is not None and (now >= again or step.position == step.total)
+        active = preview is not None and (preview.active if how.preview else preview.good)
+        showing = active and (now >= again or step.position == step.total)
         if not within and (showing or how.steps_folder):
             pictures = step.images()
             if preview is not None and showing:
@@ -128,9 +166,20 @@ def _watched(liquid: Liquid, task: Draw, how: OutputOptions, status: Status) -> 
                 preview.show(pictures[0].image)
                 again = time.perf_counter() + PREVIEW_SHARE * (time.perf_counter() - now)
             if how.steps_folder:
-                for path, picture in zip(task.paths[step.first :], pictures, strict=False):
+                for path, picture in zip(paths[step.first :], pictures, strict=False):
                     picture.save(how.steps_folder / f"{path.stem}-{row:03}.png", how.metadata)
         yield step
+
+
+def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> None:
+    """Write what the model thought at each code of an image: JSON, or a PNG with heat maps."""
+    found = liquid.statistics(picture)
+    if path.suffix == ".json":
+        atomic_write(path, json.dumps({**picture.settings.to_dict(), **found.to_dict()}) + "\n")
+        return
+    data = io.BytesIO()
+    found.heat_map(picture.image).save(data, "PNG")
+    atomic_write(path, data.getvalue())
 
 
 def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
@@ -147,9 +196,42 @@ def sidecar(path: Path) -> Path:
     return path.with_suffix(".metadata.json")
 
 
+def tell(saved: SavedImage, status: Status, as_json: bool) -> None:
+    """Say what was written: a line on stderr, the name or a JSON object on stdout."""
+    status.say(summary(saved))
+    if as_json:
+        print(json.dumps(saved.to_dict(), ensure_ascii=False), flush=True)
+    elif not (status.live and sys.stdout.isatty()):  # there the summary says it
+        print(saved.path, flush=True)
+
+
 def summary(drawn: SavedImage) -> str:
     """One line about an image."""
     return (
         f"{drawn.path}  seed {drawn.picture.settings.seed}  {drawn.picture.codes.size} image "
         f"tokens in {duration(drawn.seconds)} ({drawn.tokens_per_second:.1f} tokens/s)"
     )
+
+
+def contact_sheet(path: Path, saved: Sequence[SavedImage]) -> None:
+    """Write a PNG with the pictures and their seeds, row by row; nothing else of them is in it."""
+    from PIL import Image, ImageDraw
+
+    columns = math.ceil(math.sqrt(len(saved)))
+    rows = math.ceil(len(saved) / columns)
+    width, height = columns * (CELL + _GAP) + _GAP, rows * (CELL + _LABEL + _GAP) + _GAP
+    sheet = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, one in enumerate(saved):
+        with Image.open(one.path) as picture:
+            picture.load()
+            scale = CELL / max(picture.size)
+            size = round(picture.width * scale), round(picture.height * scale)
+            small = picture.resize(size, Image.Resampling.LANCZOS)
+        row, column = divmod(i, columns)
+        x, y = _GAP + column * (CELL + _GAP), _GAP + row * (CELL + _LABEL + _GAP)
+        sheet.paste(small, (x + (CELL - size[0]) // 2, y + (CELL - size[1]) // 2))
+        pen.text((x, y + CELL + 2), str(one.picture.settings.seed), fill="black")
+    file_bytes = io.BytesIO()
+    sheet.save(file_bytes, "PNG")
+    atomic_write(path, file_bytes.getvalue())

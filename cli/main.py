@@ -25,15 +25,21 @@ Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs fa
 # in `liquid --help` stands here and is the first sentence of its own help.
 COMMANDS = {
     "generate": ("generate", "Generate images from prompts."),
+    "edit": ("edit", "Redraw a part of a picture and keep the rest as it is."),
+    "vary": ("edit", "Draw pictures that are like one."),
     "ask": ("ask", "Ask questions about images."),
     "caption": ("caption", "Describe images."),
     "chat": ("chat", "Chat with the model, line by line."),
+    "serve": ("serve", "Serve models: an API in OpenAI's form, and a page in the browser."),
     "encode": ("codes", "Turn images into VQ codes."),
     "decode": ("codes", "Turn VQ codes back into images."),
     "convert": ("convert", "Convert a Liquid checkpoint from PyTorch."),
     "finetune": ("finetune", "Fine-tune a model on your images, questions and texts."),
     "fuse": ("fuse", "Merge adapters into a model."),
     "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
+    "evaluate": ("evaluate", "Measure a model on benchmarks, prompt sets and pictures."),
+    "compare": ("compare", "Compare two models on sequences that the first one draws."),
+    "doctor": ("doctor", "Check that this machine computes what it should."),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
     "config": ("info", "Show the settings in force, and where each is from."),
@@ -78,6 +84,13 @@ class Commands(TyperGroup):
             raise
         except LiquidError as error:
             message = str(error)
+        except ImportError as error:
+            if "libmlx" not in str(error):
+                raise
+            message = (
+                "MLX has no backend here: pip install 'liquid-mlx[cpu]', or 'liquid-mlx[cuda]' "
+                "for an NVIDIA GPU."
+            )
         except MemoryError:
             message = "There is not enough memory: use a smaller model, or fewer images at once."
         except OSError as error:
@@ -90,7 +103,9 @@ class Commands(TyperGroup):
 def load_command(name: str) -> Any:
     """Import the module of a command; the result is its Click command."""
     module = importlib.import_module(f".commands.{COMMANDS[name][0]}", __package__)
-    function: Callable[..., None] = getattr(module, name)
+    function: Callable[..., None] | typer.Typer = getattr(module, name)
+    if isinstance(function, typer.Typer):  # a command with commands of its own
+        return typer.main.get_command(function)
     alone = typer.Typer(rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     alone.command(name, cls=Command)(function)
     return typer.main.get_command(alone)

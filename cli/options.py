@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from .terminal import Status
 
-MODEL_HELP = "A converted folder, a Hugging Face repo id, or demo."
+MODEL_HELP = "A folder, a Hub repo id, or demo."
 
 Model = Annotated[
     str, typer.Option("--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP)
@@ -23,7 +24,12 @@ Model = Annotated[
 OptionalModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP, show_default="demo"
+        "--model",
+        metavar="NAME",
+        envvar="LIQUID_MODEL",
+        help=MODEL_HELP.replace("demo", "demo (default)"),
+        show_default=False,
+        show_envvar=False,
     ),
 ]
 Adapter = Annotated[
@@ -31,7 +37,7 @@ Adapter = Annotated[
     typer.Option(
         "--adapter",
         metavar="NAME[=S]",
-        help="An adapter's folder or repo id, and its strength; can be repeated.",
+        help="An adapter and its strength; repeatable.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
@@ -45,8 +51,7 @@ Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an arra
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object per line, as they come.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the images when they are done.")]
 Scale = Annotated[
-    int,
-    typer.Option(metavar="N", min=1, max=64, help="Write images N times as large, unsmoothed."),
+    int, typer.Option(metavar="N", min=1, max=64, help="Enlarge N times.", show_default=False)
 ]
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Ignore EXIF orientation, as the reference does.")
@@ -67,6 +72,47 @@ Seed = Annotated[
     int | None,
     typer.Option("--seed", metavar="N", min=0, max=SEEDS - 1, help="Makes sampling repeatable."),
 ]
+
+# Drawing: generate, edit and vary.
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="NAME",
+        help="A PNG or folder; {seed} {index} {prompt}.",
+        show_default=False,
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="N images: seed, seed + 1, ...", show_default=False),
+]
+Guidance = Annotated[
+    float | None, typer.Option(metavar="G", help="Classifier-free guidance; 1 is off.")
+]
+ImageTemperature = Annotated[
+    float | None,
+    typer.Option("--temperature", "--temp", metavar="T", help="0 is greedy decoding."),
+]
+ImageTopK = Annotated[
+    int | None, typer.Option(metavar="K", help="Sample from the K likeliest; 0: all.")
+]
+ImageTopP = Annotated[float | None, typer.Option(metavar="P", help="Nucleus sampling; 1 is off.")]
+Instruction = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="The words behind the prompt, 1 to 10."),
+]
+SidecarFile = Annotated[
+    bool, typer.Option("--metadata", help="Also write settings to NAME.metadata.json.")
+]
+NoMetadata = Annotated[bool, typer.Option("--no-metadata", help="Write no settings into the PNG.")]
+Stats = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Code by code: .json, or .png (heat maps)."),
+]
+LowRam = Annotated[bool, typer.Option("--low-ram", help="Free the language model before decoding.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print a JSON object per image.")]
 
 
 class Sampling(TypedDict):

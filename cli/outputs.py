@@ -25,6 +25,13 @@ def slug(prompt: str) -> str:
     return cut or "picture"
 
 
+def pattern_of(name: str) -> str:
+    """The pattern of file names that a name asks for: a folder takes the default one."""
+    if name.endswith(("/", os.sep)) or Path(name).expanduser().is_dir():
+        return str(Path(name) / DEFAULT_NAME)
+    return name
+
+
 def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Path]:
     """A file for each picture (prompt, seed), in order.
 
@@ -34,8 +41,7 @@ def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Pat
     Raises:
         FileError: the pattern names another kind of file than PNG.
     """
-    if pattern.endswith(("/", os.sep)) or Path(pattern).expanduser().is_dir():
-        pattern = str(Path(pattern) / DEFAULT_NAME)
+    pattern = pattern_of(pattern)
     suffix = Path(pattern).suffix
     if suffix.lower() != ".png":
         raise FileError(f"{pattern}: images are written as PNG; give a name that ends in .png.")

@@ -35,8 +35,17 @@ Every command has `-h`/`--help`; `liquid --version` prints the version. For bash
 
 def reference() -> str:
     """The whole page, as Markdown."""
-    parts = ["\n".join(_command(name, load_command(name))) for name in COMMANDS]
+    commands = [pair for name in COMMANDS for pair in _all(name, load_command(name))]
+    parts = ["\n".join(_command(name, command)) for name, command in commands]
     return "\n".join([HEADER, *parts])
+
+
+def _all(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """A command, or the commands of a group."""
+    if not hasattr(command, "commands"):
+        yield name, command
+    for inner in getattr(command, "commands", {}).values():
+        yield from _all(f"{name} {inner.name}", inner)
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

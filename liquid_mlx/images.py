@@ -155,6 +155,27 @@ def save_png(
         raise ImageError(f"{path} cannot be written ({error.strerror or error}).") from None
 
 
+def png_bytes(
+    image: Image.Image, settings: Mapping[str, Any] | None = None, codes: np.ndarray | None = None
+) -> bytes:
+    """The file that `save_png` would write."""
+    file = io.BytesIO()
+    image.save(file, "PNG", pnginfo=_text_chunks(settings, codes) if settings else None)
+    return file.getvalue()
+
+
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """Width and height as a picture's header says; nothing more of it is read.
+
+    Raises:
+        ImageError: it is missing, empty, or not an image.
+    """
+    if isinstance(source, Image.Image):
+        return source.size
+    with _open(source, "The image" if isinstance(source, bytes) else str(source)) as image:
+        return image.size
+
+
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The settings inside a PNG that `save_png` wrote.
 

@@ -23,18 +23,20 @@ from liquid_mlx.errors import LowMemoryError
 PROMPT_TOKENS = 128  # of a long prompt
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
 ACTIVATIONS = 6  # full-size activations that live at once in the VQGAN: 3.5 to 5.9 measured
-# On a GPU with the scratch of one Winograd convolution. Its tiles of 8x8 for 6x6 pixels take 1.8
-# times the input and as much again of products, the padded input 1; a block holds 6 more.
+# On Metal with the scratch of one Winograd convolution: its tiles of 8x8 for 6x6 pixels take 1.8
+# times the input and as much again of products, the padded input 1. 10.7 at the most, by a count
+# of what a command buffer holds (tests/nn/test_decoding_memory.py); not measured.
 GPU_ACTIVATIONS = 11
 OUT_OF_MEMORY = re.compile(r"^\[(METAL|malloc|metal::malloc)\]")
 
 
 def available() -> int:
-    """Bytes that MLX may use: what Metal recommends, or all memory of a machine without a GPU."""
+    """Bytes that MLX may use: what Metal recommends, an NVIDIA GPU's memory, or the machine's."""
     if on_gpu():
-        recommended = mx.device_info().get("max_recommended_working_set_size")
-        if recommended:
-            return int(recommended)
+        info = mx.device_info()
+        found = info.get("max_recommended_working_set_size") or info.get("total_memory")
+        if found:
+            return int(found)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 

@@ -101,7 +101,7 @@ class Liquid(Steering, Answering):
         self.vqgan = vqgan
         self._reload = reload
         self._low_ram = reload is not None
-        self._adapters = adapters
+        self._note(adapters)
         self._held: Engine | None = Engine(backbone, config, prompts)
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
 
@@ -140,8 +140,15 @@ class Liquid(Steering, Answering):
         merged = [pair for pair in self._adapters if pair[0].tensors]
         backbone = self.engine.backbone
         attach(backbone, [*merged, *adapters])
-        self._adapters = [*merged, *adapters]
+        self._note([*merged, *adapters])
         self._held = Engine(backbone, self.config, self.prompts)
+
+    def _note(self, adapters: Attached) -> None:
+        """Remember what lies over the model: for images' settings, and to read it again."""
+        self._adapters = adapters
+        self.adapters = tuple(
+            one.name if strength == 1 else f"{one.name}={strength:g}" for one, strength in adapters
+        )
 
     def _free(self) -> None:
         """With ``low_ram``: let the language model go."""

@@ -67,6 +67,10 @@ class Prompts:
     def _text(self, text: str) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
+    def plain(self, text: str, *, start: bool = True) -> list[int]:
+        """The ids of a text by itself, behind ``<bos>`` for the tokenizers that add it."""
+        return [*(self._start if start else []), *self._text(text)]
+
     def _size_words(self, size: Size) -> str:
         if size == self._default_size:
             return ""
@@ -190,6 +194,14 @@ class Prompts:
     def text(self, text: str) -> list[int]:
         """A plain text from its start to its end."""
         return [*self._start, *self._text(_required(text, "text")), *self.eos]
+
+    def continued(self, text: str) -> list[int]:
+        """A text that is to be continued, without a template."""
+        return [*self._start, *self._text(_required(text, "prompt"))]
+
+    def token(self, token: int) -> str:
+        """One id as text; where it has none of its own, the name that tells it from others."""
+        return self.decode([token]) or self._tokenizer.id_to_token(token) or f"<{token}>"
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens left out."""

@@ -34,11 +34,14 @@ class ImageSettings(ImageParams):
     version: str
     instruction: int = 1
     steered: Mapping[str, Any] = field(default_factory=dict)
+    adapters: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, the prompt and its seed first."""
+        """As JSON values, the prompt and its seed first; adapters only where there are some."""
         values = asdict(self)
-        return {"prompt": self.prompt, "seed": self.seed, **values, **values.pop("steered")}
+        adapters = {"adapters": list(self.adapters)} if values.pop("adapters") else {}
+        steered = values.pop("steered")
+        return {"prompt": self.prompt, "seed": self.seed, **values, **steered, **adapters}
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -59,6 +59,19 @@ def test_decoding_stays_within_the_prediction():
     assert 0.3 * predicted < peak < 1.1 * predicted
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"max_recommended_working_set_size": 123, "memory_size": 456},  # Metal
+        {"total_memory": 123, "free_memory": 45},  # CUDA
+    ],
+)
+def test_a_gpus_own_memory_counts(monkeypatch, keys):
+    monkeypatch.setattr(mx, "default_device", lambda: mx.gpu)
+    monkeypatch.setattr(mx, "device_info", lambda: {"device_name": "a GPU", **keys})
+    assert memory.available() == 123
+
+
 def test_what_does_not_fit_is_refused_with_numbers_and_advice(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 8_000_000_000)
     require({"weights": 5_000_000_000, "decoding": 3_000_000_000}, "nothing")

@@ -105,7 +105,7 @@ def run(text: str, folder: Path, **variables: str) -> Iterator[tuple[Block, str]
         if block.skipped:
             continue
         if block.language == "sh":
-            yield block, _shell(block, folder, variables)
+            yield block, shell(block, folder, variables)
         else:
             out = io.StringIO()
             with _within(folder), contextlib.redirect_stdout(out):
@@ -123,7 +123,8 @@ def _within(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _shell(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
+def shell(block: Block, folder: Path, variables: Mapping[str, str]) -> str:
+    """What a block of commands prints; RuntimeError if one fails."""
     here = {name: value for name, value in os.environ.items() if not name.startswith("LIQUID_")}
     environment = {
         **here,

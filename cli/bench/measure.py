@@ -13,10 +13,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from liquid_mlx import Liquid
+from liquid_mlx import Liquid, __version__
 from liquid_mlx.device import on_gpu
-from liquid_mlx.generation.image import Draw, sample_codes
-from liquid_mlx.generation.prefill import prefill
+from liquid_mlx.generation.image import Draw, draw_codes, sample_codes
+from liquid_mlx.generation.prefill import Prefix, prefill
 from liquid_mlx.generation.sampling import noise
 from liquid_mlx.generation.text import generate_ids
 from liquid_mlx.memory import available, kv_bytes, weight_bytes
@@ -24,7 +24,8 @@ from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.params import TextParams
 
 ROWS = (1, 2, 4, 8)
-COPIED = 1 << 28  # bytes: far more than any cache holds
+COPIED = 1 << 30  # bytes, read and written: far more than any cache holds
+STEPS = 24  # timed in the middle of an image
 PROMPT = 256
 ANSWER = 32
 BRIEF = 60.0  # seconds: a picture that takes less is drawn, one that takes longer is estimated
@@ -52,7 +53,7 @@ def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> d
     side = config.vqgan.resolution
     pixels = mx.zeros((1, side, side, config.vqgan.in_channels))
     encoder = _median(lambda: mx.eval(liquid.vqgan.encode(pixels)), 1)
-    picture = total * (steps[2] + sampler) + decoder
+    picture = total * steps[2] + decoder
     drawn = picture < BRIEF
     if drawn:
         say("a whole image")
@@ -75,9 +76,9 @@ def measure(liquid: Liquid, say: Callable[[str], None] = lambda text: None) -> d
         "percent_of_bound": 100 * (weights + cache) / bandwidth / steps[2],
         "sampler_seconds": sampler,
         "prefill_tokens_per_second": prompt / prefilled,
-        "answer_tokens_per_second": ANSWER / answered,
+        "answer_tokens_per_second": 1 / answered,
         "picture_codes": total,
-        "picture_codes_per_second": 1 / (steps[2] + sampler),
+        "picture_codes_per_second": 1 / steps[2],
         "picture_seconds": picture,
         "picture_was_drawn": drawn,
         "decoder_seconds": decoder,
@@ -96,16 +97,17 @@ def report(r: dict[str, Any]) -> dict[str, str]:
         "memory bandwidth": f"{r['copy_bytes_per_second'] / 1e9:.1f} GB/s, measured by a copy",
         "read per step": f"{(r['step_weight_bytes'] + r['step_cache_bytes']) / 1e9:.4g} GB "
         f"(weights {r['step_weight_bytes'] / 1e9:.4g}, keys and values in mid-image "
-        f"{r['step_cache_bytes'] / 1e9:.3g})",
+        f"{r['step_cache_bytes'] / 1e9:.3g}), with guidance",
         "of the bound": f"{r['percent_of_bound']:.0f} % of what memory bandwidth allows",
-        "step": ", ".join(
+        "step": "(batch size 2 is an image with guidance) "
+        + ", ".join(
             f"batch {rows}: {seconds * 1e3:.2f} ms ({seconds / one:.2f})"
             for rows, seconds in r["step_seconds"].items()
         ),
-        "sampler": f"{r['sampler_seconds'] * 1e3:.2f} ms",
+        "sampler": f"{r['sampler_seconds'] * 1e3:.2f} ms alone, a part of every step",
         "image": f"{r['picture_codes_per_second']:.1f} tokens/s, {picture} in all",
-        "prompt": f"{r['prefill_tokens_per_second']:.0f} tokens/s",
-        "answer": f"{r['answer_tokens_per_second']:.1f} tokens/s",
+        "prompt": f"{r['prefill_tokens_per_second']:.0f} tokens/s read",
+        "answer": f"{r['answer_tokens_per_second']:.1f} tokens/s written",
         "pixels": f"decode {r['decoder_seconds']:.2f} s, encode {r['encoder_seconds']:.2f} s",
         "peak memory": f"{r['peak_bytes'] / 1e9:.2f} GB",
     }
@@ -139,18 +141,30 @@ def copy_bandwidth() -> float:
 
 
 def step_seconds(liquid: Liquid, rows: int, total: int) -> float:
-    """A step of the backbone and the image head in the middle of a picture."""
-    engine = liquid.engine
+    """A step in the middle of an image as the loop runs it: backbone, image head and sampler, the
+    next step submitted before a code is read. ``rows`` is 1, without guidance, or 2 per image."""
+    config, engine = liquid.config, liquid.engine
     backbone = engine.backbone
-    cache = KVCache.empty(liquid.config.backbone, rows, total // 2 + 1, backbone.dtype)
-    mx.eval(cache.layers)
-    ids = mx.zeros((rows, 1), mx.int32)
+    settings = replace(config.recommended, guidance=1.0 if rows == 1 else 7.0)
+    draw = Draw(list(range(max(rows // 2, 1))), settings)
+    hidden = mx.zeros((1, 1, config.backbone.hidden_size), backbone.dtype)
 
-    def step() -> None:
-        cache.offset = total // 2
-        mx.eval(engine.image_head(backbone(ids, cache)[:, -1]))
+    def run() -> float:
+        prefixes = []
+        for _ in range(min(rows, 2)):
+            cache = KVCache.empty(config.backbone, 1, total // 2, backbone.dtype)
+            cache.offset = total // 2
+            prefixes.append(Prefix(cache, hidden))
+        offset, head = config.image_offset, engine.image_head
+        steps = draw_codes(backbone, head, offset, prefixes, draw, STEPS + 1)
+        next(steps)  # in the first caches are joined and noise is made
+        start = time.perf_counter()
+        for _ in steps:
+            pass
+        return (time.perf_counter() - start) / STEPS
 
-    return _median(step, 10)
+    run()
+    return statistics.median(run() for _ in range(3))
 
 
 def sampler_seconds(liquid: Liquid) -> float:
@@ -164,23 +178,42 @@ def sampler_seconds(liquid: Liquid) -> float:
 
 
 def text_seconds(liquid: Liquid, prompt: int) -> tuple[float, float]:
-    """Reading a prompt, and writing ``ANSWER`` tokens behind it."""
+    """Reading a prompt, and each of ``ANSWER`` tokens that are written behind it."""
     engine = liquid.engine
     ids: Sequence[int] = [1] * prompt
 
     def read() -> None:
         prefill(engine.backbone, ids)
 
-    def write() -> None:
-        prefix = prefill(engine.backbone, ids)
-        for _ in generate_ids(
+    def write() -> float:
+        tokens = generate_ids(
             engine.backbone,
             engine.text_head,
-            prefix,
+            prefill(engine.backbone, ids),
             params=TextParams(max_new_tokens=ANSWER),
             stop=(),
-        ):
+        )
+        next(tokens)
+        start = time.perf_counter()
+        for _ in tokens:
             pass
+        return (time.perf_counter() - start) / (ANSWER - 1)
 
-    seconds = _median(read, 3)
-    return seconds, max(_median(write, 1) - seconds, 1e-9)
+    write()
+    return _median(read, 3), write()
+
+
+def share(r: dict[str, Any]) -> str:
+    """The measurement as a row of the table in docs/speed.md."""
+    cells = (
+        r["machine"],
+        f"{r['memory_bytes'] / 1e9:.0f} GB",
+        f"{r['copy_bytes_per_second'] / 1e9:.0f} GB/s",
+        r["model"],
+        r["dtype"],
+        f"{r['step_seconds'][2] * 1e3:.2f} ms",
+        f"{r['percent_of_bound']:.0f} %",
+        f"{r['picture_seconds']:.1f} s",
+        f"liquid-mlx {__version__}, MLX {mx.__version__}",
+    )
+    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"

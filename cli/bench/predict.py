@@ -48,6 +48,12 @@ class Geometry:
         token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * HALF
         return self.body * bits / 8 + head + ROWS * (PROMPT + self.picture / 2) * token
 
+    def least_bytes(self, bits: float) -> float:
+        """Without which no image is drawn: all weights, keys and values; low_ram frees the rest."""
+        c = self.backbone
+        token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * HALF
+        return self.weight_bytes(bits) + ROWS * (PROMPT + self.picture) * token
+
     def weight_bytes(self, bits: float) -> float:
         """Of the whole language model in memory."""
         c = self.backbone
@@ -69,13 +75,19 @@ def official(data: dict[str, Any]) -> Geometry:
 
 
 def predict(geometry: Geometry, data: dict[str, Any]) -> dict[str, Any]:
-    """Bytes per step for each width, and for each chip the seconds at best and at worst."""
+    """Bytes per step for each width, and for each chip the seconds at best and at worst; None where
+    the chip's largest memory does not hold the model."""
     least, most = data["efficiency"]["least"], data["efficiency"]["most"]
     steps = {name: geometry.step_bytes(bits) for name, bits in WEIGHTS.items()}
+    needed = {name: geometry.least_bytes(bits) for name, bits in WEIGHTS.items()}
 
-    def seconds(speed: float) -> dict[str, list[float]]:
+    def seconds(speed: float, memory: float) -> dict[str, list[float] | None]:
+        room = memory * 2**30 * data["working_set"]["share"]
         whole = {name: geometry.picture * size / (speed * 1e9) for name, size in steps.items()}
-        return {name: [round(s / most, 1), round(s / least, 1)] for name, s in whole.items()}
+        return {
+            name: [round(s / most, 1), round(s / least, 1)] if needed[name] <= room else None
+            for name, s in whole.items()
+        }
 
     return {
         "model": geometry.name,
@@ -86,7 +98,12 @@ def predict(geometry: Geometry, data: dict[str, Any]) -> dict[str, Any]:
             name: round(geometry.weight_bytes(bits) / 1e9, 2) for name, bits in WEIGHTS.items()
         },
         "chips": [
-            {"chip": c["chip"], "gb_per_s": c["gb_per_s"], "seconds": seconds(c["gb_per_s"])}
+            {
+                "chip": c["chip"],
+                "gb_per_s": c["gb_per_s"],
+                "most_gb": c["most_gb"],
+                "seconds": seconds(c["gb_per_s"], c["most_gb"]),
+            }
             for c in data["chips"]
         ],
     }
@@ -98,14 +115,17 @@ def print_plan(plan: dict[str, Any]) -> None:
     least, most = (round(100 * share) for share in plan["efficiency"])
     rows = []
     for chip in plan["chips"]:
-        ranges = ("-".join(_seconds(s) for s in chip["seconds"][name]) for name in widths)
-        rows.append([chip["chip"], f"{chip['gb_per_s']:g}", *ranges])
-    rows.append(["weights", "GB", *(f"{plan['weights_gb'][name]:g}" for name in widths)])
-    rows.append(["read per step", "GB", *(f"{plan['step_gb'][name]:g}" for name in widths)])
+        ranges = ("-".join(_seconds(s) for s in chip["seconds"][name] or ()) for name in widths)
+        rows.append([chip["chip"], f"{chip['gb_per_s']:g}", f"{chip['most_gb']}", *ranges])
+    rows.append(["weights", "", "GB", *(f"{plan['weights_gb'][name]:g}" for name in widths)])
+    rows.append(["read per step", "", "GB", *(f"{plan['step_gb'][name]:g}" for name in widths)])
     print(f"Seconds per image of {one_line(plan['model'])} with guidance.")
     print("This is a prediction, not a measurement: bytes read per step, at")
     print(f"{least} to {most} % of the chip's memory bandwidth.\n")
-    print_table(["chip", "GB/s", *widths], rows, right=range(1, 2 + len(widths)))
+    print_table(["chip", "GB/s", "most GB", *widths], rows, right=range(1, 3 + len(widths)))
+    print("\nAn empty cell: not even the largest memory sold with the chip holds the model.")
+    print("On M1 and M2, mxfp4 (convert -q --q-mode mxfp4) may be faster than 4 bits: try it.")
+    print("This is a prediction: nothing was measured. `liquid bench` measures this machine.")
 
 
 def _seconds(value: float) -> str:

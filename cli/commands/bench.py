@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from liquid_mlx.config import LiquidConfig
+from liquid_mlx.errors import UsageError
 from liquid_mlx.hub import resolve
 
 from .. import options
 from ..bench.predict import Geometry, official, predict, print_plan, read_data
 from ..printer import print_fields
-from ..terminal import Status
+from ..terminal import Status, one_line
 
 
 def bench(
@@ -23,10 +24,15 @@ def bench(
         typer.Option("--plan", help="Predict for Apple chips; default model: Liquid 7B."),
     ] = False,
     dtype: options.Dtype = None,
+    share: Annotated[
+        bool, typer.Option("--share", help="Print one line, for the table in docs/speed.md.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure a model on this machine, or predict its speed on Apple's chips."""
+    if share and (plan or as_json):
+        raise UsageError(f"--share and {'--plan' if plan else '--json'} cannot be combined.")
     if plan:
         data = read_data()
         if model is None:
@@ -39,11 +45,15 @@ def bench(
         else:
             print_plan(found)
         return
-    from ..bench.measure import measure, report  # MLX, which neither help nor a prediction needs
+    from ..bench import measure as measuring  # MLX, which neither help nor a prediction needs
 
     with Status(quiet) as status:
-        results = measure(options.load_model(model or "demo", status, dtype=dtype), status.show)
+        results = measuring.measure(
+            options.load_model(model or "demo", status, dtype=dtype), status.show
+        )
     if as_json:
         print(json.dumps(results, indent=2))
+    elif share:
+        print(one_line(measuring.share(results)))
     else:
-        print_fields(report(results))
+        print_fields(measuring.report(results))

@@ -45,7 +45,12 @@ def finetune(
     epochs: Annotated[
         float | None, typer.Option(metavar="N", help="Rounds over the data, instead of --iters.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Examples at once.")] = 4,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Examples at once.", show_default="4, worked off in parts if need be"
+        ),
+    ] = None,
     grad_accum: Annotated[
         int,
         typer.Option(
@@ -166,7 +171,7 @@ def finetune(
         ),
         recipe=Recipe(t2i_ratio=t2i_ratio, unconditional=unconditional, instructions=instructions),
         iters=iters,
-        batch_size=batch_size,
+        batch_size=4 if batch_size is None else batch_size,
         grad_accum=grad_accum,
         learning_rate=lr,
         schedule=schedule,
@@ -191,6 +196,7 @@ def finetune(
         preview_every=preview_every,
         preview=preview or [],
         grad_checkpoint=grad_checkpoint,
+        split=batch_size is None,
         resume=resume,
         dtype=dtype,
     )

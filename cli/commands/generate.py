@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import random
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from liquid_mlx.config import Size
-from liquid_mlx.errors import FileError, LiquidError, UsageError
-from liquid_mlx.files import read_json
-from liquid_mlx.params import MAX_COUNT, integer, seeds_for
+from liquid_mlx.errors import LiquidError, UsageError
 
-from .. import options
-from ..contact_sheet import contact_sheet as write_contact_sheet
-from ..drawing import Draw, OutputOptions, SavedImage, draw, sidecar, summary
-from ..outputs import DEFAULT_NAME, check_free, open_files, picture_paths, read_lines
+from .. import options, tasks
+from ..drawing import (
+    Draw,
+    OutputOptions,
+    Progress,
+    SavedImage,
+    draw,
+    tell,
+    write_statistics,
+)
+from ..drawing import contact_sheet as write_contact_sheet
+from ..outputs import DEFAULT_NAME, open_files
 from ..startup import hints
 from ..startup.command import given
+from ..tasks import Wanted, paths_of, statistics_of
 from ..terminal import Status
 
 if TYPE_CHECKING:
     from liquid_mlx.model import Liquid
 
 FAR = 3  # times the recommended guidance
-# What a picture's settings may hold, by type; a sidecar may come from anywhere.
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("prompt", "model", "dtype"), str),
-    **dict.fromkeys(("seed", "top_k", "width", "height"), int),
-    **dict.fromkeys(("guidance", "temperature", "top_p"), (int, float)),
-}
 
 
 def generate(
@@ -50,25 +48,38 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE", help="Prompts, one per line; - is stdin."),
     ] = None,
-    output: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", metavar="NAME", help="A PNG or folder; {seed} {index} {prompt}."
-        ),
-    ] = DEFAULT_NAME,
+    prompts_jsonl: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prompts with settings, one object per line."),
+    ] = None,
+    output: options.Output = DEFAULT_NAME,
     overwrite: options.Overwrite = False,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Leave out images whose files exist.")
+    ] = False,
     model: options.OptionalModel = None,
     adapter: options.Adapter = None,
     seed: Annotated[str | None, typer.Option(metavar="N,N,...", help="One image per seed.")] = None,
     auto_seeds: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="N images with random seeds.")
     ] = None,
-    count: Annotated[
-        int, typer.Option(metavar="N", min=1, help="N images: seed, seed + 1, ...")
+    count: options.Count = 1,
+    best_of: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Draw N, keep the best.", show_default=False)
     ] = 1,
+    judge: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="By likelihood, question or both.", show_default=False),
+    ] = "both",
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop the worse half at half of the rows.")
+    ] = False,
+    keep_all: Annotated[
+        bool, typer.Option("--keep-all", help="Write the others, too, as NAME-2, NAME-3 ...")
+    ] = False,
     batch_size: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Images drawn at once.", show_default="what fits"),
+        typer.Option(metavar="N", min=1, help="Images at once; else what fits."),
     ] = None,
     size: Annotated[
         str | None, typer.Option(metavar="WxH", help="One of the model's sizes.")
@@ -79,122 +90,105 @@ def generate(
     height: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Height, instead of --size.")
     ] = None,
-    guidance: Annotated[
-        float | None, typer.Option(metavar="G", help="Classifier-free guidance; 1 is off.")
-    ] = None,
-    temperature: Annotated[
-        float | None,
-        typer.Option("--temperature", "--temp", metavar="T", help="0 is greedy decoding."),
-    ] = None,
-    top_k: Annotated[
-        int | None, typer.Option(metavar="K", help="Sample from the K likeliest; 0: all.")
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(metavar="P", help="Nucleus sampling; 1 is off.")
-    ] = None,
+    guidance: options.Guidance = None,
+    temperature: options.ImageTemperature = None,
+    top_k: options.ImageTopK = None,
+    top_p: options.ImageTopP = None,
+    instruction: options.Instruction = None,
     dtype: options.Dtype = None,
     config: Annotated[
         Path | None,
         typer.Option(
             "--config-from-metadata",
             "-C",
-            metavar="FILE",
+            metavar="PNG",
             help="Settings of a PNG or sidecar.",
         ),
     ] = None,
-    metadata: Annotated[
-        bool, typer.Option("--metadata", help="Also write settings to NAME.metadata.json.")
-    ] = False,
-    no_metadata: Annotated[
-        bool, typer.Option("--no-metadata", help="Write no settings into the PNG.")
-    ] = False,
+    metadata: options.SidecarFile = False,
+    no_metadata: options.NoMetadata = False,
+    stats: options.Stats = None,
     contact_sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write all images to one PNG.")
     ] = None,
     preview: Annotated[
         bool | None,
-        typer.Option(
-            "--preview/--no-preview",
-            help="Show the image in the terminal as it grows.",
-            show_default="where it can",
-        ),
+        typer.Option("--preview/--no-preview", help="Show it in the terminal as it grows."),
     ] = None,
     open_: options.Open = False,
     scale: options.Scale = 1,
     stepwise_image_output_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a PNG after each row.")
+        Path | None, typer.Option(metavar="D", help="Write a PNG after each row there.")
     ] = None,
     keep_partial: Annotated[
         bool, typer.Option("--keep-partial", help="On Ctrl-C, write the finished rows.")
     ] = False,
-    low_ram: Annotated[
-        bool, typer.Option("--low-ram", help="Free the language model before pixels are decoded.")
-    ] = False,
-    window: Annotated[
-        str, typer.Option(metavar="N", help="Jacobi window: 1 to 8 tokens, or auto.")
-    ] = "1",
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per image.")] = False,
+    low_ram: options.LowRam = False,
+    window: Annotated[str, typer.Option(metavar="N", help="Jacobi window, 1 to 8 or auto.")] = "1",
+    as_json: options.JsonLines = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Generate images from prompts. Settings not given are those that the model recommends."""
-    if metadata and no_metadata:
-        raise UsageError("--metadata and --no-metadata cannot be combined.")
-    stored = _stored_settings(config) if config else {}
-    settings = {
-        name: _preferred(ctx, name, value, stored)
-        for name, value in {
-            "guidance": guidance,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "window": _window(window),
-            "batch_size": batch_size,
-            **_size(size, width, height),
-        }.items()
-    }
+    """Generate images from prompts. Settings not given are the model's own."""
+    _refuse(
+        (metadata, "--metadata", no_metadata, "--no-metadata"),
+        (overwrite, "--overwrite", skip_existing, "--skip-existing"),
+        (best_of > 1, "--best-of", stepwise_image_output_dir or keep_partial, "partial images"),
+        (prompts_jsonl, "--prompts-jsonl", prompts or prompt or prompt_file, "other prompts"),
+        (prompts_jsonl, "--prompts-jsonl", count > 1 or auto_seeds, "--count or --auto-seeds"),
+    )
+    stored = tasks.stored_settings(config) if config else {}
+    settings = _chosen(
+        ctx,
+        stored,
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        instruction=instruction,
+        batch_size=batch_size,
+        window=tasks.window_of(window),
+        **tasks.size_of(size, width, height),
+    )
+    if best_of > 1:
+        settings |= {"best_of": best_of, "judge": judge, "prune": prune, "keep_all": keep_all}
     hints.check_prompts(prompts or [], seed)
-    texts = _prompts([*(prompts or []), *(prompt or [])], prompt_file, stored.get("prompt"))
-    count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
-    seeds = _seeds(_preferred(ctx, "seed", seed, stored), auto_seeds, count)
-    total = len(texts) * len(seeds) * count
-    if total > MAX_COUNT:
-        raise UsageError(f"These are {total} images: a command makes at most {MAX_COUNT}.")
-    wanted = [(text, (one + i) % 2**32) for text in texts for one in seeds for i in range(count)]
-    paths = picture_paths(output, wanted)
-    task = Draw([text for text, _ in wanted], [one for _, one in wanted], paths)
-    sidecars = map(sidecar, paths) if metadata else ()
-    check_free([*paths, *sidecars, *([contact_sheet] if contact_sheet else [])], overwrite)
+    seed = seed if given(ctx, "seed") or "seed" not in stored else None
+    seeds = tasks.seeds_of(seed, auto_seeds, stored.get("seed"))
+    if prompts_jsonl:
+        lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
+    else:
+        texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
+        lines = tasks.lines_of(texts, seeds, count, best_of)
+    paths = paths_of(lines, output, best_of if keep_all else 1)
+    wanted = Wanted(lines, paths, statistics_of(stats, paths))
     how = OutputOptions(
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=settings,
         metadata=not no_metadata,
         sidecar=metadata,
-        preview=preview if not quiet else False,
+        preview=False if quiet else preview,
         keep_partial=keep_partial,
         steps_folder=stepwise_image_output_dir,
         overwrite=overwrite,
         scale=scale,
     )
     with Status(quiet) as status:
+        if skip_existing:
+            wanted = wanted.missing(output, seed is None and "seed" not in stored, status)
+        wanted.check_free(how, contact_sheet)
+        if not wanted.lines:
+            return
         liquid = options.load_model(
             _preferred(ctx, "model", model, stored) or "demo",
             status,
             dtype=_preferred(ctx, "dtype", dtype, stored),
-            adapter=adapter,
+            adapter=adapter or stored.get("adapters"),
             low_ram=low_ram,
             verbose=verbose,
         )
-        _notes(liquid, texts, settings["guidance"], status)
-        saved, failed = _run(liquid, task, how, status, as_json)
-        if contact_sheet and saved:
-            write_contact_sheet(
-                contact_sheet, [(one.path, one.picture.settings.seed) for one in saved]
-            )
-            status.say(f"{contact_sheet}  {len(saved)} images")
-        if verbose:
-            status.say(options.memory())
-        if open_:
-            open_files([one.path for one in saved], status)
+        _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
+        saved, failed = _run(liquid, wanted, how, status, as_json)
+        _show(saved, contact_sheet, open_, verbose, status)
     if failed:
         raise typer.Exit(3)
 
@@ -202,6 +196,25 @@ def generate(
 def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
     """A flag's value, else what is stored in a picture, else the user's own default or None."""
     return stored[name] if name in stored and not given(ctx, name) else value
+
+
+def _chosen(ctx: typer.Context, stored: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """The settings that are not left to the model."""
+    found = {name: _preferred(ctx, name, value, stored) for name, value in values.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _show(
+    saved: Sequence[SavedImage], sheet: Path | None, viewer: bool, verbose: bool, status: Status
+) -> None:
+    """What comes when all is drawn: a sheet of all, memory, the desktop's viewer."""
+    if sheet and saved:
+        write_contact_sheet(sheet, saved)
+        status.say(f"{sheet}  {len(saved)} images")
+    if verbose:
+        status.say(options.memory())
+    if viewer:
+        open_files([one.path for one in saved], status)
 
 
 def _notes(liquid: Liquid, prompts: Sequence[str], guidance: float | None, status: Status) -> None:
@@ -216,8 +229,15 @@ def _notes(liquid: Liquid, prompts: Sequence[str], guidance: float | None, statu
         )
 
 
+def _refuse(*pairs: tuple[object, str, object, str]) -> None:
+    """Raise UsageError for the first two options of which both are given."""
+    for used, name, other_used, other in pairs:
+        if used and other_used:
+            raise UsageError(f"{name} and {other} cannot be combined.")
+
+
 def _run(
-    liquid: Liquid, task: Draw, how: OutputOptions, status: Status, as_json: bool
+    liquid: Liquid, wanted: Wanted, how: OutputOptions, status: Status, as_json: bool
 ) -> tuple[list[SavedImage], int]:
     """Draw in batches; what was written, and how many prompts failed.
 
@@ -226,91 +246,26 @@ def _run(
     """
     saved: list[SavedImage] = []
     failed = 0
-    if how.steps_folder:
-        how.steps_folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress(len(wanted.lines) * how.settings.get("best_of", 1))
 
-    def run(part: Draw) -> None:
-        for one in draw(liquid, part, how, status):
+    def run(part: Draw, how: OutputOptions) -> None:
+        for one in draw(liquid, part, how, status, progress):
             saved.append(one)
-            status.say(summary(one))
-            if as_json:
-                print(json.dumps(one.to_dict(), ensure_ascii=False), flush=True)
-            elif not (status.live and sys.stdout.isatty()):  # there the summary says it
-                print(one.path, flush=True)
+            if one.path in wanted.statistics:
+                write_statistics(liquid, one.picture, wanted.statistics[one.path])
+            tell(one, status, as_json)
 
-    try:
-        run(task)
-    except LiquidError:
-        if len(set(task.prompts)) == 1:
-            raise
-        for part in task.by_prompt(len(saved)):
-            try:
-                run(part)
-            except LiquidError as error:
-                status.warn(f"{part.prompts[0]!r}: {error}")
-                failed += 1
-    return saved, failed
-
-
-def _prompts(texts: Sequence[str], file: Path | None, stored: str | None) -> list[str]:
-    """The prompts of the command line and of the file, else the stored one."""
-    found: list[str] = []
-    for text in texts:
-        found += read_lines(Path("-")) if text == "-" else [text]
-    if file:
-        found += read_lines(file)
-    if not found and stored is not None:
-        found = [stored]
-    if not found:
-        raise UsageError("Give a prompt or a --prompt-file.")
-    return found
-
-
-def _window(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--window is 1 to 8 or auto, not {text!r}.") from None
-
-
-def _size(size: str | None, width: int | None, height: int | None) -> dict[str, int | None]:
-    if size is None:
-        return {"width": width, "height": height}
-    if width or height:
-        raise UsageError("--size cannot be combined with --width and --height.")
-    parsed = Size.parse(size)
-    return {"width": parsed.width, "height": parsed.height}
-
-
-def _seeds(given_seeds: str | int | None, auto: int | None, count: int) -> list[int]:
-    """The seeds of the command line or of a picture (an int), else random ones."""
-    text = None if given_seeds is None or (auto and type(given_seeds) is int) else str(given_seeds)
-    if text is not None and auto is not None:
-        raise UsageError("--seed and --auto-seeds cannot be combined.")
-    if auto is not None:
-        limit = f"use 1 to {MAX_COUNT}"
-        auto = integer("--auto-seeds", auto, 1, MAX_COUNT, limit)
-        seeds = random.SystemRandom().sample(range(2**32 - MAX_COUNT), auto)
-    elif text is not None:
+    for own, task in tasks.groups(wanted.lines, wanted.paths):
+        mine, before = replace(how, settings={**how.settings, **own}), len(saved)
         try:
-            seeds = [int(part) for part in text.split(",")]
-        except ValueError:
-            raise UsageError(f"--seed is an integer, or several: 1,2,3; not {text!r}.") from None
-    else:
-        seeds = [random.SystemRandom().randrange(2**32 - MAX_COUNT)]
-    if len(seeds) > 1 and count > 1:
-        raise UsageError("--count cannot be combined with several seeds.")
-    return seeds_for(seeds, len(seeds))  # every one in range
-
-
-def _stored_settings(path: Path) -> dict[str, Any]:
-    """The settings of a PNG or of a sidecar; raises LiquidError if there are none."""
-    from liquid_mlx.images import read_settings  # numpy and Pillow, which help does without
-
-    values = read_json(path, FileError) if path.suffix == ".json" else read_settings(path)
-    for name, value in values.items():
-        if name in _KINDS and not isinstance(value, _KINDS[name]):
-            raise FileError(f"{path} says {name} is {value!r}: it was not written by liquid-mlx.")
-    return values
+            run(task, mine)
+        except LiquidError:
+            if len({line.prompt for line in wanted.lines}) == 1:
+                raise
+            for part in task.by_prompt(len(saved) - before):
+                try:
+                    run(part, mine)
+                except LiquidError as error:
+                    status.warn(f"{part.prompts[0]!r}: {error}")
+                    failed += 1
+    return saved, failed

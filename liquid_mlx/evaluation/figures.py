@@ -1,4 +1,4 @@
-"""From scored answers to figures, as the official scripts add them up, with confidence intervals."""
+"""From scored answers to figures, added up as the official scripts do, with intervals."""
 
 from __future__ import annotations
 

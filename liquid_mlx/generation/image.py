@@ -71,27 +71,29 @@ def draw_codes(
     groups = cache.rows // count
     noise = Noise(draw, total)
     tokens = draw.tokens(total)
-    for i, place in enumerate(places):
-        logits = head(hidden[:, -1])  # [rows, n]
-        tokens[place] = sample_codes(logits, noise.rows(place, place + 1, logits.shape[-1]), draw)
-        if i + 1 < len(places):
-            known = tokens[place] + image_offset
-            ids = mx.tile(known, groups)[:, None]  # [rows, 1]
-            if places[i + 1] > place + 1:  # codes that are given are read together
-                run = mx.stack(tokens[place : places[i + 1]], axis=1) + image_offset
-                ids = mx.tile(run, (groups, 1))
-            hidden = backbone(ids, cache)  # [rows, 1 or more, hidden]
-        mx.async_eval(tokens[place], hidden)
-        if i:
-            mx.eval(tokens[places[i - 1]])
-            kept = yield CodesStep(place, total, tokens)
-            if kept is not None:
-                some = mx.array(list(kept))
-                rows = [int(image) + group * count for group in range(groups) for image in kept]
-                count = len(kept)
-                cache.take(rows)
-                hidden, tokens = hidden[mx.array(rows)], [codes[some] for codes in tokens]
-                noise.take(some)
+    with cache.taking_turns():
+        for i, place in enumerate(places):
+            logits = head(hidden[:, -1])  # [rows, n]
+            uniform = noise.rows(place, place + 1, logits.shape[-1])
+            tokens[place] = sample_codes(logits, uniform, draw)
+            if i + 1 < len(places):
+                known = tokens[place] + image_offset
+                ids = mx.tile(known, groups)[:, None]  # [rows, 1]
+                if places[i + 1] > place + 1:  # codes that are given are read together
+                    run = mx.stack(tokens[place : places[i + 1]], axis=1) + image_offset
+                    ids = mx.tile(run, (groups, 1))
+                hidden = backbone(ids, cache)  # [rows, 1 or more, hidden]
+            mx.async_eval(tokens[place], hidden)
+            if i:
+                mx.eval(tokens[places[i - 1]])
+                kept = yield CodesStep(place, total, tokens)
+                if kept is not None:
+                    some = mx.array(list(kept))
+                    rows = [int(image) + group * count for group in range(groups) for image in kept]
+                    count = len(kept)
+                    cache.take(rows)
+                    hidden, tokens = hidden[mx.array(rows)], [codes[some] for codes in tokens]
+                    noise.take(some)
     mx.eval(tokens[places[-1]])
     yield CodesStep(total, total, tokens)
 

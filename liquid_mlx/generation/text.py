@@ -58,18 +58,19 @@ def generate_ids(
     tokens = draw(prefix.hidden, 0)
     mx.async_eval(tokens)
     going = [True] * len(seeds)
-    for position in range(1, length + 1):
-        following = None
-        if position < length:
-            following = draw(backbone(tokens[:, None], prefix.cache), position)
-            mx.async_eval(following)
-        ids: list[int] = tokens.tolist()  # type: ignore[assignment]
-        yield [token if on else None for on, token in zip(going, ids, strict=True)]
-        going = [on and token not in stop for on, token in zip(going, ids, strict=True)]
-        if not any(going):
-            return
-        if following is not None:
-            tokens = following
+    with prefix.cache.taking_turns():
+        for position in range(1, length + 1):
+            following = None
+            if position < length:
+                following = draw(backbone(tokens[:, None], prefix.cache), position)
+                mx.async_eval(following)
+            ids: list[int] = tokens.tolist()  # type: ignore[assignment]
+            yield [token if on else None for on, token in zip(going, ids, strict=True)]
+            going = [on and token not in stop for on, token in zip(going, ids, strict=True)]
+            if not any(going):
+                return
+            if following is not None:
+                tokens = following
 
 
 def score_ids(

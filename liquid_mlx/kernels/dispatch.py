@@ -1,7 +1,7 @@
-"""Which of the two implementations runs, and how a Metal kernel is made."""
+"""Which implementation runs, and how a kernel is made."""
 
 import warnings
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -10,8 +10,10 @@ from typing import Any, Literal
 import mlx.core as mx
 
 from liquid_mlx.device import on_gpu
+from liquid_mlx.kernels import cuda
 
-Backend = Literal["metal", "mlx"]
+Backend = Literal["metal", "cuda", "mlx"]
+MOST_ON_CUDA = 512  # threads: with 1024 each could have no more than 64 registers
 _differentiable: ContextVar[bool] = ContextVar("differentiable", default=False)
 
 
@@ -32,26 +34,44 @@ def best_backend(backend: Backend | None) -> Backend:
         ValueError: the name is unknown.
     """
     if backend is None:
-        if _differentiable.get():
+        if _differentiable.get() or not on_gpu():
             return "mlx"
-        return "metal" if mx.metal.is_available() and on_gpu() else "mlx"
-    if backend not in ("metal", "mlx"):
-        raise ValueError(f"backend {backend!r} is unknown: use 'metal', 'mlx' or None")
+        return "metal" if mx.metal.is_available() else "cuda" if mx.cuda.is_available() else "mlx"
+    if backend not in ("metal", "cuda", "mlx"):
+        raise ValueError(f"backend {backend!r} is unknown: use 'metal', 'cuda', 'mlx' or None")
     return backend
 
 
-@cache
 def build(
-    metal_kernel: Callable[..., Any],
+    backend: Backend,
     name: str,
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
     source: str,
     header: str,
 ) -> Callable[..., list[mx.array]]:
-    """The kernel, made once. Callers pass `mx.fast.metal_kernel` as it is at the time of the call,
-    so that another implementation can stand in for it."""
-    return metal_kernel(
+    """The kernel of a Metal text, for "metal" or "cuda". MLX's function that makes it is looked up
+    at each call, so that another implementation can stand in for it."""
+    return _made(_maker(backend), backend, name, inputs, outputs, source, header)
+
+
+def _maker(backend: Backend) -> Callable[..., Any]:
+    return mx.fast.cuda_kernel if backend == "cuda" else mx.fast.metal_kernel
+
+
+@cache
+def _made(
+    maker: Callable[..., Any],
+    backend: Backend,
+    name: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    source: str,
+    header: str,
+) -> Callable[..., list[mx.array]]:
+    if backend == "cuda":
+        source, header = cuda.translated(source), cuda.HEADER + cuda.translated(header)
+    return maker(
         name="liquid_" + name,
         input_names=list(inputs),
         output_names=list(outputs),
@@ -60,16 +80,20 @@ def build(
     )
 
 
-_fitting: dict[Hashable, int] = {}
+_fitting: dict[tuple[Callable[..., Any], str], int] = {}
 
 
 def fitting_threads(
-    kernel: Hashable, wanted: int, least: int, launch: Callable[[int], list[mx.array]]
+    backend: Backend,
+    kernel: str,
+    wanted: int,
+    least: int,
+    launch: Callable[[int], list[mx.array]],
 ) -> int:
     """How many threads a kernel's threadgroup may have: ``wanted``, or half as often as needed.
 
-    The more registers a kernel uses, the fewer threads Apple's compiler lets it have, and only a
-    launch tells. So each kernel is tried once, on little data; the answer is kept.
+    The more registers a kernel uses, the fewer threads it may have, and only a launch tells. So
+    each kernel is tried once, on little data; the answer is kept.
 
     Args:
         kernel: what the answer is kept under: name and template, the shapes that decide.
@@ -80,10 +104,17 @@ def fitting_threads(
     Returns:
         0 if no number will do, with a warning: the twin must run.
     """
-    key = (mx.fast.metal_kernel, kernel)
+    key = (_maker(backend), kernel)
     if key not in _fitting:
-        _fitting[key] = _try(str(kernel), wanted, least, launch)
+        if backend == "cuda":
+            wanted = min(wanted, MOST_ON_CUDA)
+        _fitting[key] = _try(kernel, wanted, least, launch)
     return _fitting[key]
+
+
+def fitted() -> dict[str, int]:
+    """The threads of every kernel that was tried, by name; 0: it cannot run."""
+    return {kernel: threads for (_, kernel), threads in _fitting.items()}
 
 
 def _try(name: str, threads: int, least: int, launch: Callable[[int], list[mx.array]]) -> int:
@@ -95,12 +126,10 @@ def _try(name: str, threads: int, least: int, launch: Callable[[int], list[mx.ar
             if "hread group size" not in str(error):
                 raise
             threads = 32 * (threads // 64)
-        except RuntimeError as error:  # Apple's compiler does not take the text
+        except RuntimeError as error:  # the compiler does not take the text
             reason = str(error).strip().splitlines()[0]
             break
         else:
             return threads
-    warnings.warn(
-        f"Metal kernel {name} cannot run: {reason}. Plain MLX does its work.", stacklevel=4
-    )
+    warnings.warn(f"The kernel {name} cannot run: {reason}. Plain MLX does its work.", stacklevel=4)
     return 0

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
+from liquid_mlx.device import on_gpu
 from liquid_mlx.kernels import group_norm_source as source
 from liquid_mlx.kernels.dispatch import Backend, best_backend, build, fitting_threads
 
-CHUNK = 1 << 18  # elements that the twin works on at a time: temporaries stay in cache, and few
+CHUNK = 1 << 18  # elements that the twin takes at a time on a CPU: temporaries stay in cache
 MOST_PLACES = 1024  # of a threadgroup, which one thread each can take
 MOST_CHUNKS = 128  # parts that the kernel cuts a picture into
 SHORTEST = 64  # pixels in a part
@@ -35,8 +36,8 @@ def group_norm_silu(
         weight, bias: [C].
         groups: divides C.
         eps: added to the variance.
-        backend: "metal", "mlx", or None for the best there is; more than 1024 channels
-            always take "mlx".
+        backend: "metal", "cuda", "mlx", or None for the best there is; more than 1024
+            channels always take "mlx".
 
     Returns:
         Shape and dtype of `x`.
@@ -48,11 +49,11 @@ def group_norm_silu(
         raise ValueError(f"shapes do not fit: {x.shape}, {weight.shape}, {bias.shape}")
     if x.shape[-1] % groups:
         raise ValueError(f"{groups} groups do not divide {x.shape[-1]} channels")
-    threads = 0
-    if best_backend(backend) == "metal" and x.shape[-1] <= MOST_PLACES:
-        threads = _threads(x.shape[-1], groups, x.dtype)
-    if threads:
-        return _group_norm_metal(x, weight, bias, groups, eps, silu, threads)
+    chosen = best_backend(backend)
+    if chosen != "mlx" and x.shape[-1] <= MOST_PLACES:
+        threads = _threads(chosen, x.shape[-1], groups, x.dtype)
+        if threads:
+            return _launch(chosen, x, weight, bias, groups, eps, silu, threads)
     return _group_norm_mlx(x, weight, bias, groups, eps, silu)
 
 
@@ -60,7 +61,7 @@ def _group_norm_mlx(
     x: mx.array, weight: mx.array, bias: mx.array, groups: int, eps: float, silu: bool
 ) -> mx.array:
     batch, height, width, channels = x.shape
-    step = max(1, CHUNK // (batch * width * channels))
+    step = height if on_gpu() else max(1, CHUNK // (batch * width * channels))
     chunks = [slice(start, start + step) for start in range(0, height, step)]
     count = height * width * channels // groups
 
@@ -87,17 +88,18 @@ def _group_norm_mlx(
     return out
 
 
-def _threads(channels: int, groups: int, dtype: mx.Dtype) -> int:
+def _threads(backend: Backend, channels: int, groups: int, dtype: mx.Dtype) -> int:
     """Threads that the kernels get on this machine; 0 if they cannot run."""
 
     def launch(threads: int) -> list[mx.array]:
         x, weight = mx.zeros((1, 1, 1, channels), dtype), mx.zeros((channels,))
-        return [_group_norm_metal(x, weight, weight, groups, 1e-6, True, threads)]
+        return [_launch(backend, x, weight, weight, groups, 1e-6, True, threads)]
 
-    return fitting_threads(f"group_norm [{channels}] {dtype}", MOST_PLACES, 32, launch)
+    return fitting_threads(backend, f"group_norm [{channels}] {dtype}", MOST_PLACES, 32, launch)
 
 
-def _group_norm_metal(
+def _launch(
+    backend: Backend,
     x: mx.array,
     weight: mx.array,
     bias: mx.array,
@@ -114,7 +116,7 @@ def _group_norm_metal(
     most = min(threads, lanes * channels)
 
     def kernel(name: str, inputs: tuple[str, ...], output: str, text: str) -> Callable[..., list]:
-        return build(mx.fast.metal_kernel, name, inputs, (output,), text, source.HEADER)
+        return build(backend, name, inputs, (output,), text, source.HEADER)
 
     sizes = [("C", channels), ("G", groups)]
     moments = kernel("group_moments", ("x",), "moments", source.MOMENTS)(
@@ -127,7 +129,7 @@ def _group_norm_metal(
     )[0]
     inputs = ("moments", "weight", "bias", "eps")
     factors = kernel("group_factors", inputs, "factors", source.FACTORS)(
-        inputs=[moments, weight, bias, mx.array(eps, dtype=mx.float32)],
+        inputs=[moments, weight, bias, mx.array([eps])],
         template=[*sizes, ("PIXELS", pixels)],
         grid=(channels, batch, 1),
         threadgroup=(min(channels, threads, 256), 1, 1),

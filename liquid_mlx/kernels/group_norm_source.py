@@ -65,6 +65,9 @@ MOMENTS = """
 # Per picture and channel the factor and summand that do GroupNorm: one thread each.
 FACTORS = """
   const int channel = thread_position_in_grid.x;
+  if (channel >= C) {
+    return;  // CUDA fills the last threadgroup
+  }
   const int batch = thread_position_in_grid.y;
   const int chunks = moments_shape[1];
   const int length = (PIXELS + chunks - 1) / chunks;
@@ -83,7 +86,7 @@ FACTORS = """
     spread += moments[at + 1] + pixels * float(C / G) * off * off;
   }
   const float variance = spread / (float(PIXELS) * float(C / G));
-  const float factor = float(weight[channel]) / metal::precise::sqrt(variance + eps);
+  const float factor = float(weight[channel]) / metal::precise::sqrt(variance + eps[0]);
   const size_t to = 2 * (size_t(batch) * C + channel);
   factors[to] = factor;
   factors[to + 1] = float(bias[channel]) - mean * factor;

@@ -26,14 +26,14 @@ def add_rms_norm(
         branch: like x, or None for nothing to add.
         weight: [width]; may be float32 beside a narrower x.
         eps: added to the mean of the squares.
-        backend: "metal", "mlx", or None for the best there is.
+        backend: "metal", "cuda", "mlx", or None for the best there is.
 
     Returns:
         The sum, rounded to x's dtype before it is normalized, and the norm; both like x.
     """
-    if best_backend(backend) == "metal" and _runs(x.shape[1], x.dtype):
-        total, norm = _metal(x, branch, weight, eps)
-        return total, norm
+    chosen = best_backend(backend)
+    if chosen != "mlx" and _runs(chosen, x.shape[1], x.dtype):
+        return _launch(chosen, x, branch, weight, eps)
     total = x if branch is None else x + branch
     return total, _rms_norm(total, weight, eps)
 
@@ -48,13 +48,13 @@ def _rms_norm(x: mx.array, weight: mx.array, eps: float) -> mx.array:
     return (y * mx.rsqrt(mean) * weight).astype(x.dtype)
 
 
-def _metal(
-    x: mx.array, branch: mx.array | None, weight: mx.array, eps: float
+def _launch(
+    backend: Backend, x: mx.array, branch: mx.array | None, weight: mx.array, eps: float
 ) -> tuple[mx.array, mx.array]:
     rows, width = x.shape
     adds = branch is not None
     kernel = build(
-        mx.fast.metal_kernel,
+        backend,
         "add_rms_norm" if adds else "rms_norm",
         ("x", "branch", "weight", "eps") if adds else ("x", "weight", "eps"),
         ("total", "norm") if adds else ("norm",),
@@ -73,14 +73,15 @@ def _metal(
     return (outputs[0], outputs[1]) if adds else (x, outputs[0])
 
 
-def _runs(width: int, dtype: mx.Dtype) -> bool:
+def _runs(backend: Backend, width: int, dtype: mx.Dtype) -> bool:
     """Whether this machine takes the kernel; its sums want this number of threads."""
 
     def launch(_threads: int) -> list[mx.array]:
         x = mx.zeros((1, width), dtype)
-        return list(_metal(x, x, mx.zeros(width), 1e-6))
+        return list(_launch(backend, x, x, mx.zeros(width), 1e-6))
 
-    return fitting_threads(("add_rms_norm", width, dtype), THREADS, THREADS, launch) > 0
+    name = f"add_rms_norm [{width}] {dtype}"
+    return fitting_threads(backend, name, THREADS, THREADS, launch) > 0
 
 
 @lru_cache(maxsize=64)

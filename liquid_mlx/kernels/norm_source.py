@@ -6,7 +6,8 @@ HEADER = """
 #pragma METAL fp contract(off)
 """
 
-# A thread takes every 256th value, and keeps what it has read; sums are made in a fixed order.
+# A thread takes every 256th value, and keeps what it has read. Sums are made in a fixed order; that
+# of simd_sum may differ from chip to chip.
 _BODY = f"""
   threadgroup float sums[{THREADS // 32}];
   const int self = thread_position_in_threadgroup.x;
@@ -18,7 +19,9 @@ _BODY = f"""
     held[j] = float(value);
     sum += held[j] * held[j];
   }}
-  sum = metal::simd_sum(sum);
+  for (int apart = 16; apart > 0; apart /= 2) {{
+    sum += metal::simd_shuffle_xor(sum, apart);
+  }}
   if (thread_index_in_simdgroup == 0) {{
     sums[simdgroup_index_in_threadgroup] = sum;
   }}

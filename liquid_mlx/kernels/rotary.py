@@ -17,7 +17,8 @@ class Rotary:
         freqs: tokens per radian of each pair, float32 [D / 2].
         start: the position of the first new token: one for all rows, or one per row, int32 [B].
         rows, length: B rows with T new tokens each.
-        backend: "metal", "mlx", or None for the best there is.
+        dtype: of what will be rotated.
+        backend: "metal", "cuda", "mlx", or None for the best there is.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class Rotary:
         start: int | mx.array,
         rows: int,
         length: int,
+        dtype: mx.Dtype = mx.float32,
         backend: Backend | None = None,
     ):
         self._freqs, self._rows, self._length = freqs, rows, length
-        self._metal = best_backend(backend) == "metal" and _runs(freqs)
-        if self._metal:
+        chosen = best_backend(backend)
+        self._kernel = chosen if chosen != "mlx" and _runs(chosen, freqs, dtype) else None
+        if self._kernel:
             self._start = mx.array([start] * rows) if isinstance(start, int) else start
             return
         # Without a kernel sines and cosines are computed once, not in every layer.
@@ -47,8 +50,8 @@ class Rotary:
             Queries [B, H, T, D], and what `KVCache.update` takes: keys and values [B, K, T, D], or
             both in one array [2 B, K, T, D]. Only the values are not rotated.
         """
-        if self._metal:
-            return _metal(joined, self._start, self._freqs, heads, kv_heads)
+        if self._kernel:
+            return _launch(self._kernel, joined, self._start, self._freqs, heads, kv_heads)
         width = 2 * self._freqs.size
         if self._length == 1:
             apart = joined.reshape(self._rows, -1, 1, width)
@@ -62,13 +65,18 @@ class Rotary:
         return (x * self._same + mx.concatenate([high, low], -1) * self._other).astype(x.dtype)
 
 
-def _metal(
-    joined: mx.array, start: mx.array, freqs: mx.array, heads: int, kv_heads: int
+def _launch(
+    backend: Backend,
+    joined: mx.array,
+    start: mx.array,
+    freqs: mx.array,
+    heads: int,
+    kv_heads: int,
 ) -> list[mx.array]:
     rows, width = start.size, 2 * freqs.size
     length = len(joined) // rows
     kernel = build(
-        mx.fast.metal_kernel,
+        backend,
         "rotate",
         ("joined", "start", "freqs"),
         ("queries", "entries"),
@@ -85,10 +93,11 @@ def _metal(
     )
 
 
-def _runs(freqs: mx.array) -> bool:
+def _runs(backend: Backend, freqs: mx.array, dtype: mx.Dtype) -> bool:
     """Whether this machine takes the kernel."""
 
     def launch(_threads: int) -> list[mx.array]:
-        return _metal(mx.zeros((1, 6 * freqs.size)), mx.zeros(1, mx.int32), freqs, 1, 1)
+        joined, start = mx.zeros((1, 6 * freqs.size), dtype), mx.zeros(1, mx.int32)
+        return _launch(backend, joined, start, freqs, 1, 1)
 
-    return fitting_threads(("rotate", freqs.size), 256, 256, launch) > 0
+    return fitting_threads(backend, f"rotate [{freqs.size}] {dtype}", 256, 256, launch) > 0

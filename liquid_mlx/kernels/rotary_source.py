@@ -10,6 +10,9 @@ SOURCE = """
   const int pair = thread_position_in_grid.x;
   const int head = thread_position_in_grid.y;
   const int token = thread_position_in_grid.z;
+  if (pair >= WIDTH / 2 || head >= HEADS + 2 * KV_HEADS || token >= joined_shape[0]) {
+    return;  // CUDA fills the last threadgroups
+  }
   const int rows = start_shape[0];
   const int length = joined_shape[0] / rows;
   const int row = token / length;

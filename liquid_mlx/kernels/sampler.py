@@ -38,7 +38,7 @@ def sample_codes(
         temperature: 0 takes the largest logit; else logits are divided by it (at least 1e-5).
         top_k: keep the k largest and all that equal the k-th; 0 keeps all.
         top_p: keep the likeliest ids up to the first that crosses p, lower ids first among equals.
-        backend: "metal", "mlx", or None for the best there is.
+        backend: "metal", "cuda", "mlx", or None for the best there is.
 
     Returns:
         uint32 [B]. The lowest id wins ties; a row without any id above -inf gives 0.
@@ -49,13 +49,13 @@ def sample_codes(
     _check(conditional, unconditional, noise)
     if guidance <= 1:
         unconditional = None
-    if best_backend(backend) == "metal":
+    if (chosen := best_backend(backend)) != "mlx":
         if temperature == 0 and unconditional is None:
             return mx.argmax(mx.where(mx.isnan(conditional), -mx.inf, conditional), axis=-1)
         guided = unconditional is not None
-        if threads := _threads(conditional.shape[1], guided, conditional.dtype):
+        if threads := _threads(chosen, conditional.shape[1], guided, conditional.dtype):
             settings = _settings(guidance, temperature, top_k, top_p)
-            return _draw_metal(conditional, unconditional, noise, settings, threads)[0]
+            return _launch(chosen, conditional, unconditional, noise, settings, threads)[0]
     z = apply_guidance(conditional, unconditional, guidance)
     if temperature == 0:
         return mx.argmax(z, axis=-1)
@@ -106,7 +106,8 @@ def _nucleus(z: mx.array, largest: mx.array, top_p: float) -> mx.array:
     return (z > tau) | (ties & (mx.cumsum(ties.astype(mx.float32), axis=-1) <= room + 1))
 
 
-def _draw_metal(
+def _launch(
+    backend: Backend,
     conditional: mx.array,
     unconditional: mx.array | None,
     noise: mx.array,
@@ -119,7 +120,7 @@ def _draw_metal(
     own = -(-places // threads) * values
     held = own <= MOST_HELD
     kernel = build(
-        mx.fast.metal_kernel,
+        backend,
         "sample_held" if held else "sample_streamed",
         ("conditional", "unconditional", "noise", "settings"),
         ("ids",) if held else ("ids", "keys", "masses"),
@@ -143,15 +144,16 @@ def _draw_metal(
     )
 
 
-def _threads(n: int, guided: bool, dtype: mx.Dtype) -> int:
+def _threads(backend: Backend, n: int, guided: bool, dtype: mx.Dtype) -> int:
     """Threads that the kernel gets for a row of n values on this machine; 0 if it cannot run."""
 
     def launch(threads: int) -> list[mx.array]:
         logits = mx.zeros((1, n), dtype)
         other = logits if guided else None
-        return _draw_metal(logits, other, mx.full((1, n), 0.5), mx.zeros(4), threads)
+        return _launch(backend, logits, other, mx.full((1, n), 0.5), mx.zeros(4), threads)
 
-    return fitting_threads(f"sample [{n}] {dtype}{' guided' * guided}", layout(n)[0], 32, launch)
+    name = f"sample [{n}] {dtype}{' guided' * guided}"
+    return fitting_threads(backend, name, layout(n)[0], 32, launch)
 
 
 def layout(n: int) -> tuple[int, int]:

@@ -220,7 +220,7 @@ class Backbone(nn.Module):
             window: attention_mask(cache.visible(length, window), scores, self.dtype, cap)
             for window in set(self._windows)
         }
-        rotary = Rotary(self._freqs, cache.positions(), rows, length)
+        rotary = Rotary(self._freqs, cache.positions(), rows, length, self.dtype)
         return [masks[window] for window in self._windows], rotary
 
     def head(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import mlx.core as mx
 
 from liquid_mlx.config import BackboneConfig
+from liquid_mlx.device import on_gpu
+
+TURNS = 1 << 28  # bytes of a cache that is small enough to be kept twice
 
 
 class KVCache:
@@ -25,6 +29,9 @@ class KVCache:
         self.padding: mx.array | None = None
         self._end = 0  # of the empty slots
         self._filled: mx.array | None = None  # [rows, 1, 1, capacity]: the slots that are not empty
+        self._turns = False
+        self._others: dict[int, mx.array] = {}  # each layer as it was before the last update ...
+        self._last: dict[int, tuple[int, tuple[mx.array, ...]]] = {}  # ... which was this
 
     def pad(self, padding: Sequence[int]) -> None:
         """Declare the last ``padding[i]`` slots of row i empty; once, with all room reserved."""
@@ -80,6 +87,7 @@ class KVCache:
         kept = mx.array(list(rows))
         both = mx.concatenate([kept, kept + self.rows])
         self.layers = [layer[both] for layer in self.layers]
+        self._others = {}
         if self.padding is not None and self._filled is not None:
             self.padding, self._filled = self.padding[kept], self._filled[kept]
 
@@ -89,19 +97,45 @@ class KVCache:
         if extra > 0:
             room = [(0, 0), (0, 0), (0, extra), (0, 0)]
             self.layers = [mx.pad(layer, room) for layer in self.layers]
+            self._others = {}
 
     def update(self, layer: int, *entries: mx.array) -> tuple[mx.array, mx.array]:
         """Write new tokens behind ``offset``; return keys and values of all up to them.
 
         ``entries`` are keys and values [rows, heads, T, D], or both in one [2 rows, heads, T, D].
         """
-        start, stop = self.offset, self.offset + entries[0].shape[2]
-        first = 0
-        for part in entries:
-            self.layers[layer][first : first + len(part), :, start:stop] = part
-            first += len(part)
+        if self._turns:
+            self._take_turns(layer)
+        stop = self.offset + entries[0].shape[2]
         every = self.layers[layer]
+        _write(every, self.offset, entries)
+        if self._turns:
+            self._last[layer] = self.offset, entries
         return every[: self.rows, :, :stop], every[self.rows :, :, :stop]
+
+    @contextmanager
+    def taking_turns(self) -> Iterator[None]:
+        """On a GPU, while steps are submitted before the one before is done: write two copies of a
+        small cache in turns, each a step late.
+
+        MLX writes in place only what nobody holds, and a step that runs holds what it reads: it
+        would copy the whole cache. The steps of a large model are too long for that.
+        """
+        self._turns = on_gpu() and self.nbytes <= TURNS
+        try:
+            yield
+        finally:
+            self._turns = False
+            self._others, self._last = {}, {}
+
+    def _take_turns(self, layer: int) -> None:
+        """Let the layer be its other copy, with what was written since."""
+        other = self._others.get(layer)
+        if other is None:
+            other = mx.array(self.layers[layer])
+        else:
+            _write(other, *self._last[layer])
+        self._others[layer], self.layers[layer] = self.layers[layer], other
 
     def positions(self) -> int | mx.array:
         """The position of the next token: one for all rows, or one per row where they differ."""
@@ -127,3 +161,11 @@ class KVCache:
                 far = far - mx.where(key < self._end, self.padding[:, None, None, None], 0)
             near = near & (far < window)
         return near if filled is None else filled & near
+
+
+def _write(layer: mx.array, start: int, entries: Sequence[mx.array]) -> None:
+    """Put entries behind ``start``: keys, then values."""
+    first = 0
+    for part in entries:
+        layer[first : first + len(part), :, start : start + part.shape[2]] = part
+        first += len(part)

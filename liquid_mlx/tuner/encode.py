@@ -17,7 +17,7 @@ from liquid_mlx import images
 from liquid_mlx.config import Size
 from liquid_mlx.errors import LiquidError
 from liquid_mlx.files import atomic_write, read_bytes
-from liquid_mlx.generation.editing import fit_to
+from liquid_mlx.generation.drawing.editing import fit_to
 from liquid_mlx.memory import limits
 from liquid_mlx.model import Liquid
 from liquid_mlx.nn.vqgan import VQGAN

@@ -14,13 +14,37 @@ from liquid_mlx.tuner.lora import trainable_size
 from liquid_mlx.tuner.loss import MOST_LOGITS, PAD_TOKENS
 from liquid_mlx.tuner.settings import TrainSettings
 
-# Arrays per token that a layer keeps for its gradients, in units of each width; measured on small
-# models (`python -m benchmarks.finetune memory`).
-INNER, HIDDEN, SCORES, HEADS = 6.4, 5.1, 1.5, 1.7
-WORKING = 1.0  # such layers' worth of scratch while a layer's gradients are computed
-WORKING_AGAIN = 3.0  # the same where the layer's own arrays are computed a second time
-BETWEEN = 2  # widths of hidden states that stand between checkpointed layers
-LOGITS = 3  # copies of a batch's logits in float32
+
+@dataclass(frozen=True)
+class Widths:
+    """Arrays per token, in units of a layer's widths: of the MLP, of hidden states, of a row of
+    attention scores (all heads), and of queries and keys."""
+
+    inner: float
+    hidden: float
+    scores: float
+    heads: float
+
+    def of(self, config: BackboneConfig, length: int) -> float:
+        """Numbers per token in a sequence of this length."""
+        heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+        return (
+            self.inner * config.intermediate_size
+            + self.hidden * config.hidden_size
+            + self.scores * heads * length
+            + self.heads * (heads + kv_heads) * config.head_dim
+        )
+
+
+# Measured on small models on a CPU (`python -m benchmarks.finetune memory`).
+KEPT = Widths(6.0, 5.0, 1.3, 1.9)  # by each layer, for its gradients
+KEPT_DORA = Widths(2.0, 2.0, 0.0, 1.5)  # more: products before their lengths are set
+WORKING = Widths(9.7, 8.0, 0.0, 0.0), Widths(0.0, 5.6, 2.2, 15.7)  # gradients of MLP, attention
+# With checkpoints a layer keeps what it starts from, and makes all else once more.
+BETWEEN = Widths(0.0, 2.0, 0.0, 0.0)
+WORKING_AGAIN = Widths(22.0, 21.0, 0.0, 0.0), Widths(0.0, 13.0, 7.9, 20.7)
+TEXT_SHARE = 8  # one of so many tokens is a word to be written, where most are codes
+LOGITS, LOGITS_AGAIN = 2.7, 1.3  # copies of a batch's logits in float32
 
 
 @dataclass(frozen=True)
@@ -63,61 +87,56 @@ def step_bytes(
     rows = max(1, settings.batch_size // machines)
     padded = -(-(length - 1) // PAD_TOKENS) * PAD_TOKENS
     layers = adapter.layers_of(config.backbone.num_hidden_layers)
-    size = backbone.dtype.size
-    per_token = layer_elements(config.backbone, padded)
-    if settings.grad_checkpoint:
-        kept = BETWEEN * config.backbone.hidden_size * layers
-        working = WORKING_AGAIN * per_token
-    else:
-        kept, working = int(per_token * layers), WORKING * per_token
-    logits = LOGITS * rows * padded * config.vqgan.n_embed * mx.float32.size
-    logits = max(logits, LOGITS * 4 * min(MOST_LOGITS, rows * padded * config.image_offset // 8))
+    shape, tokens = config.backbone, rows * padded
+    again = settings.grad_checkpoint
+    kept = (BETWEEN if again else KEPT).of(shape, padded)
+    if adapter.kind == "dora" and not again:
+        kept += KEPT_DORA.of(shape, padded)
+    working = max(w.of(shape, padded) for w in (WORKING_AGAIN if again else WORKING))
+    text = min(MOST_LOGITS, tokens * config.image_offset // TEXT_SHARE)
+    logits = max(tokens * config.vqgan.n_embed, text) * mx.float32.size
     # With it its gradients, twice where they are summed, and two moments of the optimizer.
     copies = 4 + (settings.grad_accum > 1) - (adapter.kind == "full")
     return Need(
         weight_bytes(backbone, backbone.dtype),
         tokenizer,
         copies * trainable_size(backbone, adapter) * mx.float32.size,
-        int((kept + working) * rows * padded * size + logits),
-    )
-
-
-def layer_elements(config: BackboneConfig, length: int) -> float:
-    """Numbers per token that a layer keeps for its gradients."""
-    heads, width = config.num_attention_heads, config.head_dim
-    projected = (heads + config.num_key_value_heads) * width
-    return (
-        INNER * config.intermediate_size
-        + HIDDEN * config.hidden_size
-        + SCORES * heads * length
-        + HEADS * projected
+        int(
+            (kept * layers + working) * tokens * backbone.dtype.size
+            + (LOGITS_AGAIN if again else LOGITS) * logits
+        ),
     )
 
 
 def fit_memory(
-    liquid: Liquid, settings: TrainSettings, length: int, checkpoint: bool | None
+    liquid: Liquid, settings: TrainSettings, length: int, *, checkpoint: bool | None, split: bool
 ) -> tuple[TrainSettings, Need]:
     """Settings that fit this machine, and what they need.
 
     Args:
         checkpoint: gradient checkpointing; None is only if it does not fit without.
+        split: a step's examples may be worked off in smaller batches, which changes nothing else.
 
     Raises:
         LowMemoryError: it does not fit, with numbers and what would help.
     """
     tokenizer = weight_bytes(liquid.vqgan, mx.float32)
     backbone, machines = liquid.engine.backbone, mx.distributed.init().size()
-
-    def need(checkpoint: bool) -> tuple[TrainSettings, Need]:
-        tried = replace(settings, grad_checkpoint=checkpoint)
-        return tried, step_bytes(liquid.config, backbone, tokenizer, tried, length, machines)
-
-    found = need(bool(checkpoint))
-    if checkpoint is None and found[1].total > available():
-        found = need(True)
-    ways = ["a smaller --batch-size"] if settings.batch_size > machines else []
-    ways += [] if found[0].grad_checkpoint else ["--grad-checkpoint"]
+    sizes = [settings.batch_size]
+    while split and sizes[-1] % (2 * machines) == 0:
+        sizes.append(sizes[-1] // 2)
+    for again in (False, True) if checkpoint is None else (checkpoint,):
+        for size in sizes:
+            accumulated = settings.grad_accum * (settings.batch_size // size)
+            tried = replace(
+                settings, grad_checkpoint=again, batch_size=size, grad_accum=accumulated
+            )
+            need = step_bytes(liquid.config, backbone, tokenizer, tried, length, machines)
+            if need.total <= available():
+                return tried, need
+    ways = ["a smaller --batch-size"] if sizes[-1] > machines else []
+    ways += [] if again else ["--grad-checkpoint"]
     ways += ["fewer --layers"] if settings.adapter.layers != 1 else []
     ways += ["a model of fewer bits (liquid convert --q-bits 4)"]
-    require(found[1].parts(), f"use {', or '.join(ways)}")
-    return found
+    require(need.parts(), f"use {', or '.join(ways)}")
+    return tried, need  # memory has been freed meanwhile

@@ -59,6 +59,7 @@ class Options:
             end in any case).
         preview: prompts that are drawn on the way.
         grad_checkpoint: None is only if the step does not fit memory without.
+        split: work a step off in smaller batches where memory needs it.
         resume: go on from the folder's state.
     """
 
@@ -75,6 +76,7 @@ class Options:
     preview_every: int = 100
     preview: Sequence[str] = ()
     grad_checkpoint: bool | None = None
+    split: bool = False
     resume: bool = False
     dtype: str | None = None
     cache: Path | None = None
@@ -231,9 +233,16 @@ class Session:
             order = Order(self._examples, sources, settings.examples_per_step, settings.seed)
             iters = max(1, round(self.options.epochs * order.steps_per_epoch))
             settings = replace(settings, iters=iters)
-        if saved is not None and wanted is None:
-            wanted = saved.run.settings.grad_checkpoint
-        return fit_memory(self.liquid, settings, longest, wanted)
+        split = self.options.split
+        if saved is not None:  # what was chosen then counts, not how much memory there is now
+            before = saved.run.settings
+            wanted = before.grad_checkpoint if wanted is None else wanted
+            if split and before.examples_per_step == settings.examples_per_step:
+                split = False
+                settings = replace(
+                    settings, batch_size=before.batch_size, grad_accum=before.grad_accum
+                )
+        return fit_memory(self.liquid, settings, longest, checkpoint=wanted, split=split)
 
     def _validation(self, sources: Sequence[Source]) -> list[Example]:
         records = [record for source in sources for record in source.held_out]

@@ -22,7 +22,10 @@ from benchmarks.docs.pages import PAGES, ROOT, blocks, rewritten, run, same
 from liquid_mlx.cli.main import COMMANDS, load_command
 from liquid_mlx.cli.reference import reference
 
-ELSEWHERE = ("convert", "bench", "edit", "vary", "serve", "tune", "evaluate", "doctor")
+# Pages whose commands alone are run, with files of their own: what they print is not compared.
+COMMANDS_ALONE = ("docs/editing.md", "docs/finetuning.md", "docs/evaluating.md")
+OWN_DATA = ["evaluate custom", "evaluate draw", "evaluate judge", "evaluate report"]
+ALONE = [name for name in COMMANDS if name not in ("convert", "bench", "fuse", "evaluate", "serve")]
 
 
 def text_of(page: str) -> str:
@@ -42,13 +45,18 @@ def test_the_plots_are_current(name: str) -> None:
     assert text_of(f"docs/{name}") == plots.plots()[name]
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ELSEWHERE])
+@pytest.mark.parametrize("command", ALONE + OWN_DATA)
 def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
-    ran = [b.code for page in PAGES for b in blocks(text_of(page)) if not b.skipped]
+    every = [block for page in (*PAGES, *COMMANDS_ALONE) for block in blocks(text_of(page))]
+    ran = [block.code for block in every if not block.skipped and block.language == "sh"]
     text = "".join(ran).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.findall(r"liquid \w+[^|>]*", line)]
     used = " ".join(line for line in lines if line.startswith(f"liquid {command} "))
-    for option in load_command(command).params:
+    name, *inner = command.split()
+    found = load_command(name)
+    for word in inner:
+        found = found.commands[word]
+    for option in found.params:
         names = [*option.opts, *option.secondary_opts]
         if option.param_type_name == "option":
             assert any(re.search(rf"(?<!\S){re.escape(name)}\b", used) for name in names), names
@@ -88,6 +96,26 @@ def test_every_command_and_all_code_print_what_the_page_says(
             compared += 1
     shown = [block for block in blocks(text_of(page)) if block.output is not None]
     assert compared == len([block for block in shown if not block.skipped]) or not compared
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", COMMANDS_ALONE)
+@pytest.mark.usefixtures("photos")
+def test_every_command_runs_as_written(page: str, proxy: str) -> None:
+    shutil.copy("photos/red.png", "photo.jpg")
+    Path("prompts.txt").write_text("a red circle\na blue square\n")
+    for name, lines in {
+        "questions.jsonl": [
+            {"question_id": i, "image": f"{name}.png", "text": "Is it red?"}
+            for i, name in enumerate(("red", "blue", "green"))
+        ],
+        "pairs.jsonl": [{"image_path": "photos/red.png", "text": "a red frame"}],
+    }.items():
+        Path(name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    commands = [block for block in blocks(text_of(page)) if block.language == "sh"]
+    assert commands
+    for block in commands:
+        pages.shell(block, Path.cwd(), {"http_proxy": proxy, "no_proxy": ""})
 
 
 def test_the_readme_shows_right_answers() -> None:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -60,26 +59,20 @@ def test_help_fits_a_screen(command: str, run: Run) -> None:
     assert max(map(len, help)) <= 80
 
 
-def test_drawing_takes_at_most_a_second_of_cpu_to_its_first_step(model: str) -> None:
+def test_drawing_loads_nothing_heavy_before_its_first_step(model: str) -> None:
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "sys.argv = ['liquid', 'generate', 'a red circle', '-o', 'out.png']\n"
         "import liquid_mlx.generation.image as image\n"
-        "step = image.CodesStep\n"
         "def first(*arguments, **more):\n"
-        "    print(time.process_time(), 'transformers' in sys.modules, 'mlx_lm' in sys.modules)\n"
+        "    print([name in sys.modules for name in ('transformers', 'mlx_lm', 'torch')])\n"
         "    raise SystemExit\n"
         "image.CodesStep = first\n"
         "from liquid_mlx.cli.main import main\n"
         "main()"
-    )
-    seconds = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        cpu, *heavy = done.stdout.split()
-        assert heavy == ["False", "False"]
-        seconds.append(float(cpu))
-    assert min(seconds) <= 1
+    )  # what it costs: python -m benchmarks.startup
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "[False, False, False]\n"
 
 
 def test_version(run: Run) -> None:
@@ -130,6 +123,17 @@ def test_errors_from_below_have_no_traceback(
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_mlx_without_a_backend_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise ImportError("libmlx.so: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(liquid_mlx, "load", load, raising=False)
+    done = run("generate", "a red circle")
+    assert done.exit_code == 1
+    assert "liquid-mlx[cpu]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_reader_that_goes_away_is_no_error(photos: Path) -> None:
     done = subprocess.run(
         f"{LIQUID} ask photos 'What is this?' -m 2 --jsonl | head -c 1",
@@ -154,9 +158,7 @@ def test_interrupted_it_stops_at_once_with_130(tmp_path: Path) -> None:
     assert process.stdout is not None
     first = process.stdout.readline().strip()
     process.send_signal(signal.SIGINT)
-    begun = time.monotonic()
-    more, errors = process.communicate(timeout=30)
-    assert time.monotonic() - begun < 10
+    more, errors = process.communicate(timeout=60)  # of 500 pictures
     assert len(more.splitlines()) <= 1  # the picture that was just done
     assert process.returncode == 130
     assert "Traceback" not in errors

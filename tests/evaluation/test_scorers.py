@@ -41,7 +41,8 @@ def test_textvqa_is_the_official_one(tmp_path: Path) -> None:
     assert texts == official["processed"]
     assert [item.score for item in found.items] == official["scores"]
     figure = found.exact()["all"]["accuracy"]
-    assert figure is not None and len(found.items) == 1200
+    assert figure is not None
+    assert len(found.items) == 1200
     assert f"{100.0 * figure:.2f}" == official["printed"]
 
 
@@ -174,10 +175,12 @@ def test_gqa_is_the_official_one(tmp_path: Path) -> None:
             )
         elif match := re.match(r"(Accuracy|Binary|Open|Consistency): (\S+)%", line):
             value = found[names.get(match[1], match[1].lower())]["accuracy"]
-            assert value is not None and value * 100 == float(match[2])
+            assert value is not None
+            assert value * 100 == float(match[2])
         elif match := re.match(r"  (\w+): (\S+)% \((\d+) questions\)", line):
             own = found[f"{group} {match[1]}"]
-            assert own["accuracy"] is not None and own["accuracy"] * 100 == float(match[2])
+            assert own["accuracy"] is not None
+            assert own["accuracy"] * 100 == float(match[2])
             assert own["samples"] == int(match[3])
     assert len(found) == 26
 

@@ -175,6 +175,14 @@ def test_steps_come_from_all_candidates_and_the_last_has_the_best(liquid):
     assert {step.drawn for step in steps} == {3}
 
 
+def test_the_model_is_freed_only_when_all_are_judged(liquid, converted):
+    spare = load(converted("gemma_tiny"), dtype="float32", low_ram=True)
+    (expected,) = liquid.generate_image("a boat", seed=5, best_of=2, **SETTINGS)
+    *_, last = spare.stream_image("a boat", seed=5, best_of=2, **SETTINGS)
+    assert spare._held is None
+    np.testing.assert_array_equal(last.images()[0].codes, expected.codes)
+
+
 def test_halves_are_rounded_up_in_each_group():
     values = np.array([1.0, 5.0, 3.0, 0.0, 2.0, 7.0])
     assert better_half(values, [0, 0, 0, 1, 1, 1]) == [1, 2, 4, 5]

@@ -77,8 +77,8 @@ def test_arrays_that_do_not_fit_are_refused(conditional, unconditional, noise):
 
 
 def test_unknown_backend_is_refused():
-    with pytest.raises(ValueError, match="cuda"):
-        best_backend("cuda")
+    with pytest.raises(ValueError, match="opencl"):
+        best_backend("opencl")
 
 
 @pytest.mark.parametrize("n", [1, 8, 31, 256, 257, 1000, 8192, 8193, 16384, 300_000])

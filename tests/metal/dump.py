@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from liquid_mlx.kernels import Rotary, add_rms_norm
+from liquid_mlx.kernels.dispatch import Backend
 from liquid_mlx.kernels.group_norm import group_norm_silu
 from liquid_mlx.kernels.sampler import sample_codes
 
@@ -50,13 +51,13 @@ def texts() -> dict[str, str]:
 
     fast.metal_kernel = recorder
     try:
-        _call_each_kernel()
+        call_each_kernel("metal")
     finally:
         fast.metal_kernel = real
     return found
 
 
-def _call_each_kernel() -> None:
+def call_each_kernel(backend: Backend) -> None:
     """Both kinds of row, guided or not; inputs of under 8 values, which MLX puts into another
     address space; GroupNorm with and without SiLU."""
     settings: Any = {
@@ -64,7 +65,7 @@ def _call_each_kernel() -> None:
         "temperature": 1.0,
         "top_k": 2,
         "top_p": 0.9,
-        "backend": "metal",
+        "backend": backend,
     }
     for dtype in (mx.float32, mx.bfloat16, mx.float16):
         for n in (4, 512, 8192, 264192):
@@ -74,14 +75,14 @@ def _call_each_kernel() -> None:
         for channels, groups in ((2, 1), (128, 32)):
             x, weight = mx.zeros((1, 1, 1, channels), dtype=dtype), mx.zeros((channels,))
             for silu in (True, False):
-                group_norm_silu(x, weight, weight, groups, 1e-6, silu=silu, backend="metal")
+                group_norm_silu(x, weight, weight, groups, 1e-6, silu=silu, backend=backend)
         for width in (4, 3072):
             x, weight = mx.zeros((1, width), dtype=dtype), mx.zeros((width,))
             for branch in (x, None):
-                add_rms_norm(x, branch, weight, 1e-6, backend="metal")
+                add_rms_norm(x, branch, weight, 1e-6, backend=backend)
             freqs = mx.ones((width // 4,))
             joined = mx.zeros((1, 3 * width // 2), dtype=dtype)
-            Rotary(freqs, 0, 1, 1, backend="metal")(joined, 1, 1)
+            Rotary(freqs, 0, 1, 1, dtype, backend=backend)(joined, 1, 1)
 
 
 def generated_text(kernel: Callable[..., list[mx.array]], called: dict[str, Any]) -> str:

@@ -133,6 +133,7 @@ T& shared() {
 namespace metal {
 enum class mem_flags { mem_threadgroup, mem_device };
 inline void threadgroup_barrier(mem_flags) { run::wait_at_barrier(); }
+// Metal fixes no order for it: here it is that of the lanes.
 inline float3 simd_sum(float3 v) {
   return run::reduce(v, [](float3 a, float3 b) { return a + b; });
 }
@@ -141,6 +142,14 @@ inline float simd_sum(float v) {
 }
 inline uint simd_max(uint v) {
   return run::reduce(v, [](uint a, uint b) { return a > b ? a : b; });
+}
+inline float simd_shuffle_xor(float v, uint mask) {
+  static float held[2][1024];
+  static uint turns[1024];
+  const uint self = run::thread_index(), turn = turns[self]++ & 1;
+  held[turn][self] = v;
+  run::reduce(0u, [](uint a, uint) { return a; });  // until all lanes are here
+  return held[turn][self ^ mask];
 }
 inline float floor(float x) { return floorf(x); }
 inline float fma(float x, float y, float z) { return fmaf(x, y, z); }

@@ -32,7 +32,7 @@ def test_rotation_is_the_twins(schedules, dtype, rows, length, per_row):
     start = mx.arange(rows) * 90 if per_row else 300
     freqs = rope_freqs(CONFIGS["llama3"])
     made = [
-        entries(Rotary(freqs, start, rows, length, backend=backend)(x, HEADS, KV_HEADS))
+        entries(Rotary(freqs, start, rows, length, DTYPES[dtype], backend)(x, HEADS, KV_HEADS))
         for backend in ("metal", "mlx")
     ]
     for kernel, twin in zip(*made, strict=True):

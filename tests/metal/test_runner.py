@@ -71,6 +71,12 @@ def test_reductions_cover_one_simd_group():
     assert np.array_equal(np.array(found), np.arange(128) // 32 * 32 + 31)
 
 
+def test_lanes_exchange_values():
+    shuffle = "out[i] = metal::simd_shuffle_xor(metal::simd_shuffle_xor(x[i], 1), 16);"
+    found = np.array(run("const uint i = thread_position_in_grid.x; " + shuffle, 0, 1, 2))
+    assert np.array_equal(found, np.arange(128) ^ 17)
+
+
 @pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
 def test_half_precision_converts_as_mlx_does(dtype):
     rng = np.random.default_rng(0)

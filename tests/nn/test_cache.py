@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from liquid_mlx.config import BackboneConfig
+from liquid_mlx.nn import cache as cache_module
 from liquid_mlx.nn.cache import KVCache
 
 CONFIG = BackboneConfig("llama", 64, 32, 64, 2, 4, 2, 8)
@@ -94,3 +95,55 @@ def test_room_is_made_once_and_what_is_there_stays(capacity):
     cache.reserve(capacity)
     assert cache.capacity == max(3, capacity)
     assert cache.layers[1][0, 0, :3, 0].tolist() == [1, 1, 1]
+
+
+def entries(length, seed):
+    shape = (4, CONFIG.num_key_value_heads, length, CONFIG.head_dim)
+    return mx.random.normal(shape, key=mx.random.key(seed))
+
+
+@pytest.mark.parametrize("lengths", [[1] * 7, [3, 1, 1, 2], [2, 2, 2]])
+@pytest.mark.parametrize("back", [0, 1])
+def test_copies_that_take_turns_hold_what_one_would(monkeypatch, lengths, back):
+    monkeypatch.setattr(cache_module, "on_gpu", lambda: True)
+    one, two = (KVCache.empty(CONFIG, 2, 12, mx.float32) for _ in range(2))
+    with two.taking_turns():
+        for seed, length in enumerate(lengths):
+            for layer in range(CONFIG.num_hidden_layers):
+                new = entries(length, 9 * seed + layer)
+                for got, want in zip(
+                    two.update(layer, *mx.split(new, 2)), one.update(layer, new), strict=True
+                ):
+                    np.testing.assert_array_equal(np.array(got), np.array(want))
+            for cache in (one, two):
+                cache.offset += max(length - back, 1)  # not all that was tried is kept
+                if seed == 2:
+                    cache.take([1, 0])
+    for mine, other in zip(one.layers, two.layers, strict=True):
+        np.testing.assert_array_equal(
+            np.array(mine)[:, :, : one.offset], np.array(other)[:, :, : one.offset]
+        )
+
+
+def test_what_a_running_step_reads_is_not_copied(monkeypatch):
+    """Who holds the last step's keys stands for a command buffer that is not done."""
+    monkeypatch.setattr(cache_module, "on_gpu", lambda: True)
+
+    def growth(cache):
+        held = []
+        for step in range(6):
+            held = [held[-1]] if held else []
+            before = mx.get_active_memory()
+            mx.reset_peak_memory()
+            read = cache.update(0, entries(1, step))
+            mx.eval(read)
+            held.append(read)
+            cache.offset += 1
+        return mx.get_peak_memory() - before
+
+    size = (2, 4096, mx.float32)
+    plain, turns = KVCache.empty(CONFIG, *size), KVCache.empty(CONFIG, *size)
+    mx.eval(plain.layers, turns.layers)
+    assert growth(plain) >= plain.layers[0].nbytes
+    with turns.taking_turns():
+        assert growth(turns) < turns.layers[0].nbytes / 4

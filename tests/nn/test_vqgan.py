@@ -18,7 +18,7 @@ from liquid_mlx.errors import CheckpointError, ImageError
 from liquid_mlx.files import read_json
 from liquid_mlx.images import load_pixels, to_float, to_uint8
 from liquid_mlx.nn import conv as convolution
-from liquid_mlx.nn.vqgan import VQGAN, VectorQuantizer
+from liquid_mlx.nn.vqgan import VQGAN, ResBlock, VectorQuantizer
 from liquid_mlx.weights import load_vqgan
 from tests.conftest import GOLDEN
 from tests.recipe import golden as full_golden
@@ -243,3 +243,16 @@ def test_official_geometry_decodes_as_the_reference_within_its_memory(official):
     every_8th = pixels[::8, ::8].transpose(2, 0, 1)
     np.testing.assert_allclose(every_8th, golden["decode/0/float_every_8th"], atol=1e-4)
     assert abs(to_uint8(pixels).astype(int) - golden["decode/0/uint8"]).max() <= 1
+
+
+@pytest.mark.parametrize("part", ["weight", "bias", None])
+def test_a_branch_is_left_out_only_if_it_adds_nothing(part):
+    block = ResBlock(32, 32)
+    mx.random.seed(0)
+    block.norm2.bias = mx.random.normal((32,))
+    if part:
+        setattr(block.conv2, part, mx.random.normal(getattr(block.conv2, part).shape))
+    x = mx.random.normal((1, 4, 4, 32))
+    whole = x + block.conv2(block.norm2(block.conv1(block.norm1(x))))
+    assert block.silent is (part is None)
+    assert mx.array_equal(block(x), whole)

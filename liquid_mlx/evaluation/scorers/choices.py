@@ -10,7 +10,6 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.figures import Groups, Item, Row, Scored, Sums, mean, ratio
@@ -109,7 +108,8 @@ def score_mmbench(answers: Answers, annotations: Path, questions: Path | None = 
             raise FileError(f"{annotations} has no question {str(given.id)[:50]} with its answer.")
         rights[row.index] = letter_of(given.text, row.options) == row.answer
         score = float(rights[row.index])
-        items.append(Item(row.index, row.question, given.text, row.answer, score))
+        image = str(row.index)
+        items.append(Item(row.index, row.question, given.text, row.answer, score, image))
     parts: dict[str, list[Row]] = {"all": []}
     circles: dict[int, list[bool]] = {}
     for index, right in rights.items():
@@ -160,17 +160,3 @@ def _custom(sums: Sums) -> Groups:
         }
         for part, (right, exact, count) in sums.items()
     }
-
-
-def mmbench_questions(path: Path) -> list[dict[str, Any]]:
-    """What is asked of MMBench: LLaVA's form, with the image's bytes, and letters to choose from."""
-    return [
-        {
-            "question_id": row.index,
-            "image": f"{row.index}",
-            "text": row.prompt,
-            "choices": list(row.options),
-            "data": row.image,
-        }
-        for row in read_mmbench(path, images=True)
-    ]

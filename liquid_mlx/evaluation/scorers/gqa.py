@@ -53,9 +53,7 @@ def score_gqa(answers: Answers, annotations: Path, questions: Path | None = None
             parts.setdefault(part, []).append((float(right), 1))
         if right and consistency is not None:
             consistency = _entailed(id, note, notes, said, consistency)
-        items.append(
-            Item(id, text, said[id], gold, float(right), f"{note.get('imageId', '')}.jpg")
-        )
+        items.append(Item(id, text, said[id], gold, float(right), f"{note.get('imageId', '')}.jpg"))
     if not items:
         raise FileError(f"{annotations} has no balanced question.")
     if consistency:
@@ -81,7 +79,7 @@ def _parts(note: dict[str, Any], types: dict[str, Any], text: str) -> list[str]:
 def _entailed(
     id: str, note: dict[str, Any], notes: dict[str, Any], said: dict[str, str], rows: list[Row]
 ) -> list[Row] | None:
-    """``rows`` with the share of entailed questions that are right, too; None: one is unanswered."""
+    """``rows`` and the share of entailed questions that are right; None: one is unanswered."""
     others = [other for other in note.get("entailed", []) if other != id]
     if not all(other in said and other in notes for other in others):
         return None

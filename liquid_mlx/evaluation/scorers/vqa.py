@@ -18,7 +18,7 @@ from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.figures import Item, Row, Scored, mean
 from liquid_mlx.evaluation.records import Answers, need, read_any
 
-_NUMBERS = "none one two three four five six seven eight nine ten".split()
+_NUMBERS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 NUMBERS = {word: str(number) for number, word in enumerate(_NUMBERS)} | {"zero": "0"}
 ARTICLES = ("a", "an", "the")
 PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -180,7 +180,7 @@ def score_textvqa(answers: Answers, annotations: Path, questions: Path | None = 
 
 
 def textvqa_question(prompt: str) -> str | None:
-    """The question inside a prompt of LLaVA's, with or without OCR tokens; None if there is none."""
+    """The question inside a prompt of LLaVA's, with or without OCR tokens; None: there is none."""
     lines = prompt.split("\n")
     if prompt.startswith("OCR tokens: "):
         found = re.search(r"Question: (.*?) Short answer:", prompt, re.DOTALL)

@@ -85,6 +85,7 @@ class Batches(ABC):
 
     config: LiquidConfig
     name: str
+    adapters: tuple[str, ...]  # that lie over the model
     prompts: Prompts
     vqgan: VQGAN
     _low_ram: bool  # free the language model before pixels are decoded
@@ -277,6 +278,7 @@ class Batches(ABC):
             version=__version__,
             instruction=job.instruction,
             steered=steered,
+            adapters=self.adapters,
             **asdict(job.params),
         )
 

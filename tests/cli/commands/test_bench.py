@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from liquid_mlx import load
+from liquid_mlx.cli.bench.measure import share, text_seconds
 from liquid_mlx.cli.bench.predict import official, predict, read_data
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +24,7 @@ def test_the_plan_says_that_it_is_a_prediction(run, monkeypatch):
     monkeypatch.delenv("LIQUID_MODEL", raising=False)
     text = run("bench", "--plan").stdout
     assert "prediction, not a measurement" in text
+    assert "This is a prediction" in text.splitlines()[-1]  # the table is long
     assert "Liquid 7B" in text
     for chip in ("M1 ", "M4 Pro", "M5 Max"):
         assert chip in text
@@ -45,16 +51,66 @@ def test_the_official_models_bytes_are_right(plan):
 
 def test_more_bandwidth_and_fewer_bits_are_faster(plan):
     for chip in plan["chips"]:
-        four, six, eight, half = (chip["seconds"][bits][0] for bits in plan["step_gb"])
-        assert four < six < eight < half
+        fastest = [seconds[0] for seconds in chip["seconds"].values() if seconds]
+        assert fastest == sorted(fastest)
+        four = chip["seconds"]["4 bits"][0]
         assert four * chip["gb_per_s"] == pytest.approx(
             plan["chips"][0]["seconds"]["4 bits"][0] * plan["chips"][0]["gb_per_s"], rel=0.02
         )
 
 
+def test_what_no_machine_with_a_chip_can_hold_stays_empty(plan, run):
+    seconds = {chip["chip"]: chip["seconds"] for chip in plan["chips"]}
+    assert seconds["M1"]["bfloat16"] is None  # 17 GB of weights, 16 GB of memory
+    assert seconds["M1"]["4 bits"]
+    assert seconds["M4 Max (40-core GPU)"]["bfloat16"]
+    (row,) = [
+        line
+        for line in run("bench", "--plan").stdout.splitlines()
+        if line.startswith("M1 ")
+        and "M1 P" not in line
+        and "M1 M" not in line
+        and "M1 U" not in line
+    ]
+    assert len(row.split()) == 3 + 3  # name, GB/s, GB, and three of four widths
+
+
+def test_one_line_to_share_holds_what_was_measured():
+    r = {
+        "machine": "Apple M9 | Max",
+        "memory_bytes": 51e9,
+        "copy_bytes_per_second": 4e11,
+        "model": "liquid-7b-4bit",
+        "dtype": "bfloat16",
+        "step_seconds": {2: 0.0131},
+        "percent_of_bound": 93.1,
+        "picture_seconds": 14.2,
+    }
+    cells = [cell.strip() for cell in share(r).strip("|").split("|")]
+    table = (DOCS / "speed.md").read_text().split("| machine | memory |")[1].splitlines()[0]
+    assert len(cells) == 2 + table.strip(" |").count("|") + 1
+    assert cells[:5] == ["Apple M9 / Max", "51 GB", "400 GB/s", "liquid-7b-4bit", "bfloat16"]
+    assert cells[5:8] == ["13.10 ms", "93 %", "14.2 s"]
+
+
+def test_sharing_a_prediction_is_refused(run):
+    for other in ("--plan", "--json"):
+        result = run("bench", "--share", other)
+        assert result.exit_code == 2
+        assert "cannot be combined" in result.stderr
+
+
 def test_a_plan_of_a_converted_model_reads_its_config_alone(run, converted, tmp_path):
     (tmp_path / "config.json").write_text((converted("gemma_tiny") / "config.json").read_text())
     assert "Seconds per image of" in run("bench", "--plan", "--model", tmp_path).stdout
+
+
+def test_an_answers_speed_is_that_of_its_own_steps(converted, monkeypatch):
+    """Not what is left of a longer time: that was once less than nothing."""
+    liquid = load(converted("gemma_tiny"), dtype="float32")
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    assert text_seconds(liquid, 8) == (1.0, 1 / 31)
 
 
 @pytest.mark.slow

@@ -72,6 +72,9 @@ def test_an_adapter_works_in_every_command_that_generates(run: Run, tiny: Path, 
     assert drawn.exit_code == 0, drawn.stderr
     expected = load(tiny, adapter="out=0.5").generate_image("colour 1", seed=1)[0]
     np.testing.assert_array_equal(np.asarray(Image.open("a.png")), np.asarray(expected.image))
+    again = run("generate", "-C", "a.png", "-o", "b.png", "--model", tiny)
+    assert again.exit_code == 0, again.stderr
+    np.testing.assert_array_equal(np.asarray(Image.open("b.png")), np.asarray(expected.image))
     answer = run("ask", data / "1.png", "what?", "-m", 4, *common)
     asked = load(tiny, adapter="out=0.5").answer(data / "1.png", "what?", max_tokens=4)
     assert (answer.exit_code, answer.stdout.strip()) == (0, asked.strip())

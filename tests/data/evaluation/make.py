@@ -4,9 +4,8 @@
 
 LLAVA, VQA are clones of haotian-liu/LLaVA and GT-Vision-Lab/VQA; MME is the unpacked
 ``eval_tool`` of BradyFU/Awesome-Multimodal-Large-Language-Models (branch Evaluation); GQA is the
-official ``eval.py``. Needs scikit-learn and tqdm; VQA's script needs Python 2.7 (``python2.7``). The
-README beside this file names the commits. The official scripts run as they are, in processes of
-their own.
+official ``eval.py``. Needs scikit-learn and tqdm; VQA's script needs Python 2.7. The README beside
+this file names the commits. The official scripts run as they are, in processes of their own.
 """
 
 import gzip
@@ -23,7 +22,7 @@ WORDS = (
     "a an the A The red Red blue two Two ten none None zero one's dog's dogs dont don't Dont cant "
     "couldntve couldn'tve couldnt've its it's Im im ive Ive somebody'd somebodyd theyll yall'd've "
     "y'allll ow's'at 'ow'sat twas whats wheres oclock stop STOP coca-cola 7-up 1,000 1,2,3 10,,5 "
-    "3.5 .5 5. 5.0 v2.0 a.m. U.S.A. no. yes, yes! (left) [x] {y} \"quoted\" and/or a+b x=1 <b> "
+    '3.5 .5 5. 5.0 v2.0 a.m. U.S.A. no. yes, yes! (left) [x] {y} "quoted" and/or a+b x=1 <b> '
     "@home `tick` under_score semi;colon really? wow! don\\'t 100% $5 #1 & * café naïve ٣,٤ ½ 東京 "
     "1/2 2-3 -5 +3 ... ..... , ; - _ ? ! kitchen's left, right ,left l'eau ,, 0 1 2 9 10 ninety"
 ).split()
@@ -39,7 +38,9 @@ def text(rng: random.Random) -> str:
     parts = [rng.choice(WORDS)]
     while rng.random() < 0.45:
         parts += [rng.choice(SPACES), rng.choice(WORDS)]
-    return rng.choice(["", "", "", " ", "\n"]) + "".join(parts) + rng.choice(["", "", ".", " ", "\n"])
+    return (
+        rng.choice(["", "", "", " ", "\n"]) + "".join(parts) + rng.choice(["", "", ".", " ", "\n"])
+    )
 
 
 def altered(answer: str, rng: random.Random) -> str:
@@ -207,9 +208,9 @@ def vqav2(llava: Path, vqa: Path, folder: Path) -> None:
 def pope(llava: Path, folder: Path) -> None:
     rng = random.Random("pope")
     replies = (
-        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no "
-        "dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT|"
-        "Yes,no|There isn't"
+        "yes|Yes|no|No|NO|nope|Yes, there is.|No, there is not.|no,|Not at all|not sure|There is no"
+        " dog. Yes it is|I do not know|yes no|Yes. No.||.|.no|know|It is not. yes|no\n|, no|n o|NOT"
+        "|Yes,no|There isn't"
     ).split("|")
     questions, answers, labels = [], [], {}
     for split in ("random", "popular", "adversarial"):
@@ -275,9 +276,6 @@ def mme(tool: Path, folder: Path) -> None:
     store("mme", {"rows": rows, "official": official})
 
 
-GQA_PATCH = ('print("{m}: {score:.2f}', 'print("{m}: {score!r}')
-
-
 def gqa(script: Path, folder: Path) -> None:
     rng = random.Random("gqa")
     words = "yes no red blue left right dog cat table white shirt".split()
@@ -286,8 +284,13 @@ def gqa(script: Path, folder: Path) -> None:
         structural = rng.choice(["query", "verify", "logical", "choose", "compare"])
         answer = rng.choice(words[:2] if structural in ("verify", "logical") else words[2:])
         steps = rng.randrange(1, 5)
-        operations = [{"operation": rng.choice(["select", "filter color", "exist", "query"]),
-                       "argument": rng.choice(["dog (1)", "name", "red"])} for _ in range(steps)]
+        operations = [
+            {
+                "operation": rng.choice(["select", "filter color", "exist", "query"]),
+                "argument": rng.choice(["dog (1)", "name", "red"]),
+            }
+            for _ in range(steps)
+        ]
         questions[f"q{i}"] = {
             "question": "What " * rng.randrange(2, 9) + "?",
             "answer": answer,
@@ -321,14 +324,21 @@ def gqa(script: Path, folder: Path) -> None:
         *("--questions", "testdev_questions.json"),
         folder=folder,
     )
-    store("gqa", {"questions": questions, "answers": answers, "printed": shown[shown.index("Binary"):]})
+    store(
+        "gqa",
+        {"questions": questions, "answers": answers, "printed": shown[shown.index("Binary") :]},
+    )
 
 
 def main() -> None:
     llava, vqa, tool, script = map(Path, sys.argv[1:])
     for make, places in (
-        (textvqa, (llava,)), (vqav2, (llava, vqa)), (pope, (llava,)), (mme, (tool,)), (gqa, (script,))
-    ):  # fmt: skip
+        (textvqa, (llava,)),
+        (vqav2, (llava, vqa)),
+        (pope, (llava,)),
+        (mme, (tool,)),
+        (gqa, (script,)),
+    ):
         with tempfile.TemporaryDirectory() as folder:
             make(*places, Path(folder))
 

@@ -44,7 +44,8 @@ def test_an_edit_keeps_the_pictures_size_and_says_what_it_kept(liquid, picture, 
     settings = read_settings(tmp_path / "b.png")
     assert settings["edit"] == {"kept": ["11111", "11111", "00000"]}
     assert (settings["prompt"], settings["seed"], settings["guidance"]) == ("a tree", 6, 2.0)
-    assert "edit" not in picture.settings.to_dict()
+    assert not {"edit", "steered"} & set(picture.settings.to_dict())
+    assert "steered" not in settings
 
 
 def test_no_strength_is_the_same_picture_and_all_of_it_a_new_one(liquid, picture, tmp_path):

@@ -1,0 +1,48 @@
+"""``liquid doctor``: whether this machine computes what it should."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from .. import options
+from ..printer import print_fields
+from ..terminal import Status, one_line
+
+
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Check that this machine computes what it should. Compiles every kernel and compares it
+    with plain MLX, draws with the bundled model and compares with stored codes, and times it.
+    The report is made to be pasted; what cannot be checked here is listed as skipped."""
+    from liquid_mlx.doctor import examine, machine  # MLX, which help does without
+
+    findings = []
+    with Status(quiet) as status:
+        status.start("doctor")
+        for finding, total in examine():
+            findings.append(finding)
+            status.progress(f"{finding.group}: {finding.name}", len(findings), total, "checks")
+    about = machine()
+    counts = {
+        state: sum(finding.state == state for finding in findings)
+        for state in ("passed", "failed", "skipped")
+    }
+    if as_json:
+        report = {**about, **counts, "checks": [asdict(finding) for finding in findings]}
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        print_fields(about)
+        for group in dict.fromkeys(finding.group for finding in findings):
+            print(f"\n{group}")
+            for finding in findings:
+                if finding.group == group:
+                    print(f"  {finding.state:9}{finding.name}: {one_line(finding.detail)}")
+        print("\n" + ", ".join(f"{number} {state}" for state, number in counts.items()))
+    if counts["failed"]:
+        raise typer.Exit(1)

@@ -1,0 +1,177 @@
+"""``liquid serve``: an API for programs and a page for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from liquid_mlx.errors import FileError, UsageError
+
+from .. import options
+from ..terminal import Status, clean
+
+KEY_BYTES = 4096
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            envvar="LIQUID_MODEL",
+            help=options.MODEL_HELP + " May be given several times; the first is the default.",
+            show_default="demo",
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            metavar="NAME=FOLDER",
+            help="Serve the first model with this adapter as NAME, too.",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 8080,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key",
+            metavar="KEY",
+            envvar="LIQUID_API_KEY",
+            help="What requests must bring as a bearer token.",
+            show_default=False,
+        ),
+    ] = None,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option("--api-key-file", metavar="FILE", help="The same, from a file."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name of this server."),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin", metavar="ORIGIN", help="A page, such as https://a.b, that may use it."
+        ),
+    ] = None,
+    allow_remote_images: Annotated[
+        bool,
+        typer.Option("--allow-remote-images", help="Fetch pictures from public web addresses."),
+    ] = False,
+    keep_alive: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-alive",
+            metavar="S",
+            min=0,
+            help="Drop a model that nobody has used for S seconds.",
+            show_default="never",
+        ),
+    ] = None,
+    max_queue: Annotated[
+        int, typer.Option("--max-queue", metavar="N", min=1, help="Most requests that wait.")
+    ] = 64,
+    max_body: Annotated[
+        int, typer.Option("--max-body", metavar="MIB", min=1, max=1024, help="Largest request.")
+    ] = 32,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=1, help="Longest time for a request.")
+    ] = 600,
+    grace: Annotated[
+        float,
+        typer.Option(
+            "--grace", metavar="S", min=1, help="Time for running requests when it is stopped."
+        ),
+    ] = 30,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Write prompts to the log.")
+    ] = False,
+    dtype: options.Dtype = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Serve models: an API in OpenAI's form, and a page in the browser."""
+    try:
+        from liquid_mlx.server.app import Limits, Options
+        from liquid_mlx.server.guard import Access
+        from liquid_mlx.server.models import Models
+        from liquid_mlx.server.run import address, bind, hosts_of, is_loopback
+        from liquid_mlx.server.run import serve as run
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn", "python_multipart", "multipart"):
+            raise
+        raise UsageError(
+            "The server needs packages of its own: pip install 'liquid-mlx[serve]'."
+        ) from None
+
+    key = _key(api_key, api_key_file)
+    if not is_loopback(host) and key is None:
+        raise UsageError(
+            f"--host {host} lets other machines in: protect it with --api-key or --api-key-file."
+        )
+    access = Access(
+        hosts=hosts_of(host, allow_host or []),
+        any_host=not is_loopback(host),
+        origins=frozenset(origin.rstrip("/").lower() for origin in allow_origin or []),
+        key=key,
+        most_bytes=max_body << 20,
+    )
+    limits = Limits(waiting=max_queue, seconds=timeout, grace=grace)
+    _log(quiet)
+    status = Status(quiet)
+    models = Models(model or [], dtype, keep_alive, adapter or [])
+    listening = bind(host, port)
+    url = address(host, listening)
+
+    def started() -> None:
+        status.say(f"{', '.join(models.names)} at {url} (Ctrl-C ends it)")
+        if open_page:
+            typer.launch(url)
+
+    chosen = Options(access, limits, allow_remote_images, log_prompts)
+    run(models, chosen, listening, started)
+
+
+def _key(given: str | None, file: Path | None) -> str | None:
+    """The key that requests must bring."""
+    if given is not None and file is not None:
+        raise UsageError("--api-key and --api-key-file cannot be combined.")
+    if file is not None:
+        try:
+            with file.open("rb") as opened:
+                given = opened.read(KEY_BYTES).decode().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise FileError(f"{file} cannot be read ({reason}).") from None
+    if given is not None and not given.strip():
+        raise UsageError("The server's key is empty.")
+    return None if given is None else given.strip()
+
+
+class _Lines(logging.Formatter):
+    """One safe line for each record: what clients send cannot drive a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))
+
+
+def _log(quiet: bool) -> None:
+    """The server's log goes to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
+    for name in ("liquid_mlx.server", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(logging.WARNING if quiet or name == "uvicorn.error" else logging.INFO)

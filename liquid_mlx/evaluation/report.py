@@ -1,0 +1,193 @@
+"""Reports: one JSON object per measurement, and the same as Markdown, alone or side by side."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from liquid_mlx.errors import FileError
+from liquid_mlx.evaluation.figures import RESAMPLES, Item, Scored
+from liquid_mlx.evaluation.records import read_any
+
+EXAMPLES = 24  # answers that a report shows
+INTERVAL = f"95%, bootstrap of {RESAMPLES} resamples"
+PACKAGES = ("mlx", "numpy", "pillow", "tokenizers")
+JUDGED = "judged by itself, not comparable with other models' figures"
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass  # there is none on macOS
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of this package, Python, and what computes the figures."""
+    from liquid_mlx._version import __version__
+
+    found = {"liquid-mlx": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def report(task: str, **values: Any) -> dict[str, Any]:
+    """A report: what was measured (``scores``, ``intervals`` ...), when, where and with what."""
+    return {
+        "task": task,
+        **values,
+        "machine": machine(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def scored_report(scored: Scored, seed: int = 0, **values: Any) -> dict[str, Any]:
+    """The report of scored answers, with intervals and some of the answers."""
+    return report(
+        scored.task,
+        scores=scored.exact(),
+        intervals=scored.intervals(seed),
+        interval=f"{INTERVAL}, seed {seed}",
+        **values,
+        examples=[asdict(item) for item in examples(scored.items)],
+    )
+
+
+def examples(items: Sequence[Item], count: int = EXAMPLES) -> list[Item]:
+    """Some answers spread over the data, those that are not right first: at most half of each."""
+    wrong = [item for item in items if item.score < 1]
+    right = [item for item in items if item.score >= 1]
+    half = count // 2
+    most = [max(half, count - len(right)), max(half, count - len(wrong))]
+    return [
+        some[i * len(some) // min(most, len(some))]
+        for some, most in ((wrong, most[0]), (right, most[1]))
+        for i in range(min(most, len(some)))
+    ][:count]
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report that was written as JSON; raises FileError if it is none."""
+    found = read_any(path)
+    if not isinstance(found, dict) or not isinstance(found.get("task"), str):
+        raise FileError(f"{path} is not a report of `liquid evaluate` or `liquid compare`.")
+    scores, intervals = found.get("scores"), found.setdefault("intervals", {})
+    tables = [scores, *(scores.values() if isinstance(scores, dict) else [None])]
+    tables += [intervals, *(intervals.values() if isinstance(intervals, dict) else [None])]
+    numbers = [
+        value
+        for group in (scores if isinstance(scores, dict) else {}).values()
+        for value in (group if isinstance(group, dict) else {}).values()
+    ]
+    if not all(isinstance(table, dict) for table in tables) or not all(
+        value is None or isinstance(value, int | float) for value in numbers
+    ):
+        raise FileError(f"{path} is a report without scores.")
+    return found
+
+
+def title(found: Mapping[str, Any]) -> str:
+    """The name of a report: its task and model."""
+    model = found.get("model")
+    return f"{found['task']}: {model}" if model else str(found["task"])
+
+
+def rows(reports: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, list[Any], list[Any]]]:
+    """(group, figure, values, intervals) of all reports' figures, None where one has no such."""
+    keys = dict.fromkeys(
+        (group, name)
+        for found in reports
+        for group, figures in found["scores"].items()
+        for name in figures
+    )
+    return [
+        (
+            group,
+            name,
+            [found["scores"].get(group, {}).get(name) for found in reports],
+            [found["intervals"].get(group, {}).get(name) for found in reports],
+        )
+        for group, name in keys
+    ]
+
+
+def number(value: Any, interval: Any = None) -> str:
+    """A figure for people: four digits, with its interval."""
+    if value is None:
+        return "-"
+    text = str(value) if isinstance(value, int) else f"{value:.4g}"
+    return f"{text} ({interval[0]:.4g} to {interval[1]:.4g})" if interval else text
+
+
+def markdown(reports: Sequence[Mapping[str, Any]]) -> str:
+    """One report or several side by side, as Markdown."""
+    heads = [title(found) for found in reports]
+    parts = [f"# {' | '.join(heads)}"]
+    parts += [f"**{label}**" for label in _labels(reports)]
+    table = [["", "", *heads]] if len(reports) > 1 else [["group", "figure", "value"]]
+    table += [
+        [group, name, *map(number, values, intervals)]
+        for group, name, values, intervals in rows(reports)
+    ]
+    parts.append(_table(table))
+    for found in reports:
+        parts.append(_table([["", title(found)], *[[k, v] for k, v in facts(found).items()]]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _labels(reports: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(found["label"] for found in reports if found.get("label")))
+
+
+def facts(found: Mapping[str, Any]) -> dict[str, str]:
+    """All of a report that is no figure: model, settings, machine, versions, as name -> text."""
+    left = {"task", "scores", "intervals", "examples", "pictures", "curves", "label"}
+    flat: dict[str, str] = {}
+    for name, value in found.items():
+        if name in left or value is None:
+            continue
+        if isinstance(value, Mapping):
+            flat |= {f"{name} {key}": _text(inner) for key, inner in value.items()}
+        else:
+            flat[name] = _text(value)
+    return flat
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _table(table: Sequence[Sequence[str]]) -> str:
+    cells = [[" ".join(str(c).split()).replace("|", "\\|") for c in row] for row in table]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+
+
+def peak_memory() -> float | None:
+    """The most memory that MLX has held, in bytes; None where no model ran."""
+    mx = sys.modules.get("mlx.core")
+    return float(mx.get_peak_memory()) if mx else None

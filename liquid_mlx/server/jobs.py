@@ -1,0 +1,395 @@
+"""The work behind a request, as generators on the thread of the models.
+
+Each yields events (``events.py``), and None where it waits for the next step of the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TypedDict
+
+import mlx.core as mx
+import numpy as np
+
+from liquid_mlx._version import __version__
+from liquid_mlx.errors import PromptError
+from liquid_mlx.generation.answer import check_length, within_context
+from liquid_mlx.memory import limits
+from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
+from liquid_mlx.server.batch import log_probabilities, token_logs
+from liquid_mlx.server.events import (
+    Chosen,
+    FinishedImage,
+    PartialImage,
+    TextEnd,
+    TextPiece,
+    Token,
+)
+from liquid_mlx.server.models import Loaded
+from liquid_mlx.server.requests import Best, Edit, PictureSettings, TextSettings, Turn
+from liquid_mlx.server.scheduler import Job
+from liquid_mlx.server.sequences import ImageSequence, TextSequence, TokenLogs
+from liquid_mlx.server.text import StopText
+
+PIECE = 64  # prompt tokens whose log-probabilities are computed at once
+
+
+def partial_rows(total: int, wanted: int) -> list[int]:
+    """After which rows of codes a picture is shown: ``wanted`` times, one a row at the most."""
+    wanted = min(wanted, total - 1)
+    return [math.floor(total * (i + 1) / (wanted + 1)) for i in range(wanted)]
+
+
+def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
+    """A new picture, drawn in the batch."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        liquid = model.liquid
+        size = liquid.config.size(settings.width, settings.height)
+        rows, columns = liquid.config.grid(size)
+        params = settings.params(liquid.config.recommended)
+        ids = liquid.prompts.draw(prompt, size)
+        sequence = ImageSequence(ids, params, seed, size, rows * columns, settings.entropy)
+        while not model.batch.fits(sequence):
+            yield None
+        model.batch.add(sequence)
+        shown = partial_rows(rows, settings.partial_images)
+        number = 0
+        try:
+            while not sequence.done:
+                yield None
+                done = len(sequence.tokens) // columns
+                if number < len(shown) and done >= shown[number] and done < rows:
+                    image = liquid.decode(_grid(sequence.tokens[: done * columns], columns))
+                    sides = (size.width, size.height)
+                    yield PartialImage(index, number, done, rows, image, sides)
+                    number += 1
+        finally:
+            model.batch.remove(sequence)
+        codes = _grid(sequence.tokens, columns)
+        made = ImageSettings(
+            prompt=prompt,
+            seed=seed,
+            width=size.width,
+            height=size.height,
+            model=model.name,
+            dtype=str(liquid.engine.backbone.dtype).removeprefix("mlx.core."),
+            version=__version__,
+            **asdict(params),
+        )
+        picture = GeneratedImage(liquid.decode(codes), codes, made)
+        yield FinishedImage(index, picture, len(ids), sequence.entropies)
+
+    return job
+
+
+def best(prompt: str, seed: int, count: int, how: Best, settings: PictureSettings) -> Job:
+    """``count`` pictures, each the best of several by the model's own judgement."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        steps = model.liquid.stream_image(
+            prompt,
+            count=count,
+            seed=seed,
+            width=settings.width,
+            height=settings.height,
+            best_of=how.candidates,
+            judge=how.judge,
+            keep_all=how.keep_all,
+            **_sampling(settings),
+        )
+        yield from _steps(model, steps, settings)
+
+    return job
+
+
+def edit(prompt: str, seed: int, count: int, what: Edit, settings: PictureSettings) -> Job:
+    """``count`` pictures of which a part stays as it is."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        steps = model.liquid.stream_edit(
+            what.picture,
+            prompt,
+            count=count,
+            seed=seed,
+            rows=what.rows,
+            mask=what.mask,
+            candidates=what.candidates,
+            **_sampling(settings),
+        )
+        yield from _steps(model, steps, settings)
+
+    return job
+
+
+def vary(
+    picture: bytes,
+    prompt: str | None,
+    seed: int,
+    count: int,
+    strength: float,
+    settings: PictureSettings,
+) -> Job:
+    """``count`` pictures that are like one."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        steps = model.liquid.stream_vary(
+            picture,
+            strength=strength,
+            prompt=prompt,
+            count=count,
+            seed=seed,
+            **_sampling(settings),
+        )
+        yield from _steps(model, steps, settings)
+
+    return job
+
+
+class _Sampling(TypedDict):
+    guidance: float | None
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+
+
+def _sampling(settings: PictureSettings) -> _Sampling:
+    return {
+        "guidance": settings.guidance,
+        "temperature": settings.temperature,
+        "top_k": settings.top_k,
+        "top_p": settings.top_p,
+    }
+
+
+def _steps(
+    model: Loaded, steps: Iterator[ImageStep], settings: PictureSettings
+) -> Iterator[object]:
+    """The events of pictures that the library draws by itself, a step in each round."""
+    liquid = model.liquid
+    seen: set[tuple[int, int, int]] = set()  # batches, and the rows that were shown of them
+    before: int | None = None  # rows that were there at the beginning
+    for step in steps:
+        total = step.total // step.columns
+        done = step.position // step.columns
+        before = done if before is None else before
+        if step.position == step.total:
+            for index, picture in enumerate(step.images(), step.first):
+                made = picture.settings
+                size = liquid.config.size(made.width, made.height)
+                ids = liquid.prompts.draw(made.prompt, size, made.instruction)
+                thought = liquid.statistics(picture) if settings.entropy else None
+                entropies = [] if thought is None else thought.entropy.reshape(-1).tolist()
+                yield FinishedImage(index, picture, len(ids), entropies)
+        elif done > before and (step.first, step.drawn, done) not in seen:
+            shown = partial_rows(total, settings.partial_images)
+            if done in shown:
+                seen.add((step.first, step.drawn, done))
+                for index, picture in enumerate(step.images(), step.first):
+                    sides = (picture.settings.width, picture.settings.height)
+                    number = shown.index(done)
+                    yield PartialImage(index, number, done, total, picture.image, sides)
+        yield None
+
+
+def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
+    """The model's next turn: written in the batch, or by the library where it may draw."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        liquid = model.liquid
+        messages = []
+        for turn in turns:
+            content: list[str | np.ndarray] = []
+            for part in turn.parts:
+                if part.picture is None:
+                    content.append(part.text)
+                else:
+                    content.append(model.codes(part.picture, turn.role == "assistant"))
+                    yield None
+            messages.append({"role": turn.role, "content": content})
+        if liquid.config.interleaved:
+            p = settings.params
+            steps = liquid.stream_chat(
+                messages,
+                max_tokens=p.max_new_tokens,
+                temperature=p.temperature,
+                top_k=p.top_k,
+                top_p=p.top_p,
+                seed=seed,
+            )
+            yield from _mixed(steps, StopText(settings.stop))
+        else:
+            yield from _write(model, liquid.prompts.chat(messages), seed, settings)
+
+    return job
+
+
+def _write(model: Loaded, ids: list[int], seed: int, settings: TextSettings) -> Iterator[object]:
+    """What follows token ids, piece by piece."""
+    liquid = model.liquid
+    params = within_context(liquid.engine, len(ids), settings.params)
+    sequence = TextSequence(ids, params, seed, liquid.engine.stop, settings.top)
+    while not model.batch.fits(sequence):
+        yield None
+    model.batch.add(sequence)
+    complete, text = liquid.prompts.decoder(), StopText(settings.stop)
+    taken = written = 0
+    waiting: list[Token] = []  # those whose text is held back
+    try:
+        while True:
+            if taken == len(sequence.tokens):
+                if sequence.done:
+                    break
+                yield None
+                continue
+            token = sequence.tokens[taken]
+            taken += 1
+            if token in sequence.stop:
+                break
+            written += 1
+            if settings.top is not None:
+                waiting.append(_token(model, token, sequence.logs[taken - 1]))
+            piece = text.add(complete(token))
+            if piece:
+                yield TextPiece(piece, waiting)
+                waiting = []
+            if text.found:
+                break
+    finally:
+        model.batch.remove(sequence)
+    rest = text.end()
+    if rest or waiting:
+        yield TextPiece(rest, waiting)
+    stopped = text.found or (bool(sequence.tokens) and sequence.tokens[-1] in sequence.stop)
+    yield TextEnd("stop" if stopped else "length", len(ids), written)
+
+
+def _mixed(steps: Iterator[TextStep | ImageStep], text: StopText) -> Iterator[object]:
+    """The events of an answer in which the model may draw."""
+    pictures = written = prompt_tokens = 0
+    reason = "stop"
+    for step in steps:
+        if isinstance(step, ImageStep):
+            if step.position == step.total:
+                (picture,) = step.images()
+                written += step.total
+                yield FinishedImage(pictures, picture, 0)
+                pictures += 1
+        else:
+            written += step.finish_reason != "stop"
+            piece = text.add(step.text)
+            if piece:
+                yield TextPiece(piece)
+            if step.finish_reason is not None:
+                reason = step.finish_reason
+                prompt_tokens = step.prompt_tokens or 0
+            if text.found:
+                break
+        yield None
+    rest = text.end()
+    if rest:
+        yield TextPiece(rest)
+    yield TextEnd("stop" if text.found else reason, prompt_tokens, written)  # type: ignore[arg-type]
+
+
+def caption(picture: bytes, seed: int, settings: TextSettings) -> Job:
+    """A description of a picture, in the words that the model was trained with."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        shared, rest = model.liquid.prompts.caption(model.codes(picture, False))
+        yield from _write(model, [*shared, *rest], seed, settings)
+
+    return job
+
+
+def complete(
+    prompt: str | Sequence[int], seed: int, echo: bool, most: int, settings: TextSettings
+) -> Job:
+    """What follows a text or token ids, without a template; with ``echo`` behind the prompt.
+
+    Args:
+        most: how many tokens to write; 0 only looks at the prompt, and then ``settings.params``
+            says nothing.
+    """
+
+    def job(model: Loaded) -> Iterator[object]:
+        liquid = model.liquid
+        ids = liquid.prompts.continued(prompt) if isinstance(prompt, str) else list(prompt)
+        last = liquid.config.backbone.vocab_size - 1
+        if not ids or min(ids) < 0 or max(ids) > last:
+            raise PromptError(f"Token ids lie in 0 to {last}, and there must be one.")
+        check_length(liquid.engine, len(ids) + most)
+        if echo:
+            text = liquid.prompts.decode(ids) if not isinstance(prompt, str) else prompt
+            tokens: list[Token] = []
+            if settings.top is not None:
+                logs = yield from _prompt_logs(model, ids, settings.top)
+                tokens = [_token(model, ids[0], None)]
+                tokens += [_token(model, i, log) for i, log in zip(ids[1:], logs, strict=True)]
+            yield TextPiece(text, tokens)
+        if most:
+            params = replace(settings.params, max_new_tokens=most)
+            yield from _write(model, ids, seed, replace(settings, params=params))
+        else:
+            yield TextEnd("length", len(ids), 0)
+
+    return job
+
+
+def _prompt_logs(
+    model: Loaded, ids: list[int], top: int
+) -> Generator[object, None, list[TokenLogs]]:
+    """Log-probabilities of all token ids but the first; returns a list of TokenLogs."""
+    engine = model.liquid.engine
+    backbone, head = engine.backbone, engine.backbone.head()
+    cache = KVCache.empty(backbone.config, 1, len(ids), backbone.dtype)
+    found: list[TokenLogs] = []
+    for start in range(0, len(ids), PIECE):
+        with limits():
+            piece = ids[start : start + PIECE]
+            hidden = backbone(mx.array([piece]), cache)[0]
+            following = mx.array(ids[start + 1 : start + 1 + PIECE], mx.uint32)
+            if following.size:
+                logits = head(hidden[: following.size])
+                found += token_logs(*log_probabilities(logits, following, max(top, 1)))
+            mx.eval(cache.layers)
+        yield None
+    engine.prompt_cache.keep(ids, cache)
+    return found
+
+
+def choose(turns: Sequence[Turn], choices: Sequence[str]) -> Job:
+    """How likely each choice is as the model's next turn, if it is one of them."""
+
+    def job(model: Loaded) -> Iterator[object]:
+        liquid = model.liquid
+        messages = []
+        for turn in turns:
+            content: list[str | np.ndarray] = [
+                part.text if part.picture is None else model.codes(part.picture, False)
+                for part in turn.parts
+            ]
+            messages.append({"role": turn.role, "content": content})
+        ids = liquid.prompts.chat(messages)
+        replies = [liquid.prompts.reply(choice) for choice in choices]
+        check_length(liquid.engine, len(ids) + max(map(len, replies)))
+        yield None
+        scores = np.array(liquid.engine.score([], ids, replies))
+        shares = np.exp(scores - scores.max())
+        ranked = zip(choices, (shares / shares.sum()).tolist(), strict=True)
+        yield Chosen(dict(sorted(ranked, key=lambda pair: -pair[1])), len(ids))
+
+    return job
+
+
+def _token(model: Loaded, token: int, logs: TokenLogs | None) -> Token:
+    name = model.liquid.prompts.token
+    top = [] if logs is None else [(name(i), log) for i, log in logs.top]
+    return Token(token, name(token), logs, top)
+
+
+def _grid(tokens: Sequence[int], columns: int) -> np.ndarray:
+    return np.array(tokens, np.int32).reshape(-1, columns)

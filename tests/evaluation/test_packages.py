@@ -1,0 +1,61 @@
+"""FID through clean-fid; skipped where it is not installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from liquid_mlx.errors import FileError
+from liquid_mlx.evaluation import packages
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the package and what it imports
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The package, with features that need no weights: means of a picture's quarters."""
+    found = pytest.importorskip("cleanfid.fid")
+
+    def features(batch: Any) -> Any:  # [N, 3, 299, 299]
+        quarters = [batch[..., i : i + 150, j : j + 150] for i in (0, 149) for j in (0, 149)]
+        return np.concatenate([np.asarray(q).mean(axis=(2, 3)) for q in quarters], axis=1)
+
+    monkeypatch.setattr(found, "build_feature_extractor", lambda *_, **__: features)
+    return found
+
+
+def pictures(folder: Path, seed: int) -> Path:
+    rng = np.random.default_rng(seed)
+    (folder / "sub").mkdir(parents=True)
+    for i in range(20):
+        low = rng.integers(0, 200, (4, 4, 3), dtype=np.uint8) + np.uint8(20 * seed)
+        image = Image.fromarray(low).resize((40, 30), Image.Resampling.BILINEAR)
+        image.save(folder / ("sub" if i % 2 else ".") / f"{i}.png")
+    return folder
+
+
+def test_fid_is_that_of_the_package_from_pictures_and_from_statistics(
+    library: Any, tmp_path: Path
+) -> None:
+    drawn, real = pictures(tmp_path / "drawn", 0), pictures(tmp_path / "real", 1)
+    expected = library.compute_fid(str(drawn), str(real), num_workers=0, device="cpu")
+    assert expected > 1
+    assert packages.fid(drawn, real) == pytest.approx(expected, rel=1e-6)
+    features = library.get_folder_features(
+        str(real), library.build_feature_extractor(), num_workers=0, device="cpu"
+    )
+    sigma = np.cov(features, rowvar=False)
+    np.savez(tmp_path / "real.npz", mu=features.mean(axis=0), sigma=sigma)
+    assert packages.fid(drawn, tmp_path / "real.npz") == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_is_no_statistics_file_ends_in_a_sentence(library: Any, tmp_path: Path) -> None:
+    drawn = pictures(tmp_path / "drawn", 0)
+    (tmp_path / "odd.npz").write_text("odd")
+    for path in (tmp_path / "odd.npz", tmp_path / "missing"):
+        with pytest.raises(FileError):
+            packages.fid(drawn, path)
