@@ -152,12 +152,12 @@ def generate(
     )
     if best_of > 1:
         settings |= {"best_of": best_of, "judge": judge, "prune": prune, "keep_all": keep_all}
-    hints.check_prompts(prompts or [], seed)
     seed = seed if given(ctx, "seed") or "seed" not in stored else None
     seeds = tasks.seeds_of(seed, auto_seeds, stored.get("seed"))
     if prompts_jsonl:
         lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
     else:
+        prompts = hints.checked(prompts, seed)
         texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
         lines = tasks.lines_of(texts, seeds, count, best_of)
     paths = paths_of(lines, output, best_of if keep_all else 1)
@@ -188,9 +188,7 @@ def generate(
         )
         _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
         saved, failed = _run(liquid, wanted, how, status, as_json)
-        _show(saved, contact_sheet, open_, verbose, status)
-    if failed:
-        raise typer.Exit(3)
+        _end(saved, failed, contact_sheet, open_, verbose, status)
 
 
 def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
@@ -204,10 +202,15 @@ def _chosen(ctx: typer.Context, stored: Mapping[str, Any], **values: Any) -> dic
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _show(
-    saved: Sequence[SavedImage], sheet: Path | None, viewer: bool, verbose: bool, status: Status
+def _end(
+    saved: Sequence[SavedImage],
+    failed: int,
+    sheet: Path | None,
+    viewer: bool,
+    verbose: bool,
+    status: Status,
 ) -> None:
-    """What comes when all is drawn: a sheet of all, memory, the desktop's viewer."""
+    """What comes when all is drawn: a sheet of all, memory, the viewer, the exit code."""
     if sheet and saved:
         write_contact_sheet(sheet, saved)
         status.say(f"{sheet}  {len(saved)} images")
@@ -215,6 +218,8 @@ def _show(
         status.say(options.memory())
     if viewer:
         open_files([one.path for one in saved], status)
+    if failed:
+        raise typer.Exit(3)
 
 
 def _notes(liquid: Liquid, prompts: Sequence[str], guidance: float | None, status: Status) -> None:

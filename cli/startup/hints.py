@@ -118,10 +118,12 @@ def for_option(option: str, known: Sequence[str], words: Sequence[str]) -> str:
     return f"Did you mean `{meant}{value if len(value) < 20 else ''}`?"
 
 
-def check_prompts(words: Sequence[str], seed: str | None) -> None:
-    """Raise UsageError for arguments that are prompts by a slip of the hand."""
+def checked(prompts: list[str] | None, seed: str | None) -> list[str]:
+    """The arguments as prompts; UsageError if they are prompts by a slip of the hand."""
+    words = prompts or []
     if slip := (several_seeds(words) if seed else "") or unquoted(words):
         raise UsageError(slip)
+    return words
 
 
 def unquoted(words: Sequence[str]) -> str:
