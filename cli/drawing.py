@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import sys
 import time
@@ -12,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liquid_mlx.display import to_json
 from liquid_mlx.files import atomic_write
 
 from .outputs import check_free
 from .preview import Preview
+from .printer import print_json
 from .terminal import Status, duration
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> Non
     """Write what the model thought at each code of an image: JSON, or a PNG with heat maps."""
     found = liquid.statistics(picture)
     if path.suffix == ".json":
-        atomic_write(path, json.dumps({**picture.settings.to_dict(), **found.to_dict()}) + "\n")
+        atomic_write(path, to_json({**picture.settings.to_dict(), **found.to_dict()}) + "\n")
         return
     data = io.BytesIO()
     found.heat_map(picture.image).save(data, "PNG")
@@ -185,10 +186,10 @@ def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> Non
 def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
     """Write a picture, and its settings beside it if asked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, metadata=how.metadata, scale=how.scale)
+    picture.save(path, how.metadata, how.overwrite, scale=how.scale)
     if how.sidecar:
-        text = json.dumps(picture.settings.to_dict(), indent=2, ensure_ascii=False)
-        atomic_write(sidecar(path), text + "\n")
+        text = to_json(picture.settings.to_dict(), indent=2)
+        atomic_write(sidecar(path), text + "\n", how.overwrite)
 
 
 def sidecar(path: Path) -> Path:
@@ -200,7 +201,7 @@ def tell(saved: SavedImage, status: Status, as_json: bool) -> None:
     """Say what was written: a line on stderr, the name or a JSON object on stdout."""
     status.say(summary(saved))
     if as_json:
-        print(json.dumps(saved.to_dict(), ensure_ascii=False), flush=True)
+        print_json(saved.to_dict())
     elif not (status.live and sys.stdout.isatty()):  # there the summary says it
         print(saved.path, flush=True)
 
@@ -213,7 +214,7 @@ def summary(drawn: SavedImage) -> str:
     )
 
 
-def contact_sheet(path: Path, saved: Sequence[SavedImage]) -> None:
+def contact_sheet(path: Path, saved: Sequence[SavedImage], overwrite: bool) -> None:
     """Write a PNG with the pictures and their seeds, row by row; nothing else of them is in it."""
     from PIL import Image, ImageDraw
 
@@ -234,4 +235,4 @@ def contact_sheet(path: Path, saved: Sequence[SavedImage]) -> None:
         pen.text((x, y + CELL + 2), str(one.picture.settings.seed), fill="black")
     file_bytes = io.BytesIO()
     sheet.save(file_bytes, "PNG")
-    atomic_write(path, file_bytes.getvalue())
+    atomic_write(path, file_bytes.getvalue(), overwrite)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import ImageError
+from liquid_mlx.files import user_path
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 MOST_BYTES = 64 * 2**20  # of a picture from the web or from standard input
@@ -22,21 +23,24 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 
 @dataclass(frozen=True)
 class Source:
-    """A picture by the name that the user knows it by."""
+    """A picture by the name that the user knows it by: typed, unless a folder lists ``file``."""
 
     name: str
     data: bytes | None = None
+    file: Path | None = None
 
     @property
     def path(self) -> Path | None:
         """Its file, if it has one."""
-        return None if self.data is not None or is_web(self.name) else Path(self.name)
+        if self.data is not None or is_web(self.name):
+            return None
+        return self.file or user_path(self.name)
 
     def read(self) -> Path | bytes:
         """What ``Liquid`` takes; raises ImageError if the web does not give it."""
         if self.data is not None:
             return self.data
-        return download(self.name) if is_web(self.name) else Path(self.name).expanduser()
+        return self.path or download(self.name)
 
 
 def is_web(name: str) -> bool:
@@ -59,19 +63,20 @@ def _expand(name: str) -> Iterator[Source]:
     if name == "-":
         yield from _standard_input()
         return
-    path = Path(name).expanduser()
     if is_web(name):
         yield Source(name)
-    elif path.is_dir():
+        return
+    path = user_path(name)
+    if path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not found:
             raise ImageError(f"The folder {name} has no images ({', '.join(sorted(SUFFIXES))}).")
-        yield from (Source(str(file)) for file in found)
+        yield from (Source(str(file), file=file) for file in found)
     elif glob.has_magic(name) and not path.exists():
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
             raise ImageError(f"No file matches {name}.")
-        yield from (Source(file) for file in matches)
+        yield from (Source(file, file=Path(file)) for file in matches)
     else:
         yield Source(name)
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx._version import __version__
+from liquid_mlx.display import sentence
 from liquid_mlx.errors import LiquidError
 
 from .startup import hints
 from .startup.command import Command, CommandLineError
-from .terminal import one_line
+from .terminal import open_streams, safe_output
 
 EXIT_CODES = """\
 Exit codes: 0 done, 1 an error, 2 a wrong command line, 3 some of many inputs failed, 130 Ctrl-C.
@@ -44,6 +47,16 @@ COMMANDS = {
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
     "config": ("info", "Show the settings in force, and where each is from."),
 }
+
+
+@contextmanager
+def _short_errors() -> Iterator[None]:
+    """Errors of the parser repeat what was typed: on one line, and not all of it."""
+    try:
+        yield
+    except CommandLineError as error:
+        error.message = sentence(error.message)
+        raise
 
 
 class Commands(TyperGroup):
@@ -77,27 +90,43 @@ class Commands(TyperGroup):
                 error.possibilities = None
             raise
 
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        with _short_errors():
+            return super().make_context(*arguments, **more)
+
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _short_errors():
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
-            raise
-        except LiquidError as error:
-            message = str(error)
-        except ImportError as error:
-            if "libmlx" not in str(error):
-                raise
-            message = (
-                "MLX has no backend here: pip install 'liquid-mlx[cpu]', or 'liquid-mlx[cuda]' "
-                "for an NVIDIA GPU."
-            )
-        except MemoryError:
-            message = "There is not enough memory: use a smaller model, or fewer images at once."
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            message = f"{where}{error.strerror or error}."
-        print(f"liquid: {one_line(message)}", file=sys.stderr)
-        raise typer.Exit(1)
+
+    def main(self, *arguments: Any, **more: Any) -> Any:
+        with safe_output():
+            try:
+                return super().main(*arguments, **more)
+            except LiquidError as error:
+                message = str(error)
+            except ImportError as error:
+                if "libmlx" not in str(error):
+                    raise
+                message = (
+                    "MLX has no backend here: pip install 'liquid-mlx[cpu]', or 'liquid-mlx[cuda]' "
+                    "for an NVIDIA GPU."
+                )
+            except MemoryError:
+                message = "There is not enough memory: use a smaller model or fewer images at once."
+            except RuntimeError as error:  # of Path.expanduser, where files.user_path is not used
+                if "home directory" not in str(error):
+                    raise
+                message = "A path begins with the home folder of a user who is not known: write ./~"
+            except UnicodeEncodeError as error:
+                message = (
+                    f"A name has a character that this system's encoding ({error.encoding}) does "
+                    "not have: set LC_ALL=C.UTF-8."
+                )
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                message = f"{where}{error.strerror or error}."
+            print(f"liquid: {sentence(message)}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def load_command(name: str) -> Any:
@@ -140,7 +169,11 @@ def _options(
 
 def main() -> None:
     """Run the application."""
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # text from outside may not fit the locale
+            # Text from outside may not fit the locale; what cannot be written shows at once.
+            stream.reconfigure(errors="replace", line_buffering=True)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # of libraries, about a user's files: not for users
     app(prog_name="liquid")

@@ -11,11 +11,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from liquid_mlx.errors import FileError
+from liquid_mlx.files import read_bytes, user_path
 
 from .terminal import Status
 
 DEFAULT_NAME = "{prompt}-{seed}.png"
 _NAME_BYTES = 100
+MOST_BYTES, MOST_LINES = 1 << 27, 1 << 20  # of a file of prompts, questions or pairs
 
 
 def slug(prompt: str) -> str:
@@ -27,9 +29,8 @@ def slug(prompt: str) -> str:
 
 def pattern_of(name: str) -> str:
     """The pattern of file names that a name asks for: a folder takes the default one."""
-    if name.endswith(("/", os.sep)) or Path(name).expanduser().is_dir():
-        return str(Path(name) / DEFAULT_NAME)
-    return name
+    path = user_path(name)
+    return str(path / DEFAULT_NAME if name.endswith(("/", os.sep)) or path.is_dir() else path)
 
 
 def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Path]:
@@ -54,7 +55,7 @@ def picture_paths(pattern: str, pictures: Sequence[tuple[str, int]]) -> list[Pat
     if len(set(names)) < len(names):
         stems = [name[: -len(suffix)] for name in names]
         names = [f"{stem}-{index}{suffix}" for index, stem in enumerate(stems, 1)]
-    return [Path(name).expanduser() for name in names]
+    return [Path(name) for name in names]
 
 
 def check_free(paths: Iterable[Path], overwrite: bool) -> None:
@@ -95,15 +96,20 @@ def read_lines(path: Path) -> list[str]:
         FileError: it cannot be read, is not text, or has no line.
     """
     try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.expanduser().read_bytes()
-        lines = [line.strip() for line in data.decode("utf-8-sig").splitlines()]
+        if str(path) == "-":
+            data = sys.stdin.buffer.read(MOST_BYTES + 1)
+        else:
+            data = read_bytes(user_path(path), MOST_BYTES)
+        if len(data) > MOST_BYTES:
+            raise FileError(f"stdin is longer than {MOST_BYTES >> 20} MiB.")
+        lines = [line.strip() for line in data.decode("utf-8-sig").split("\n", MOST_LINES)]
     except UnicodeDecodeError:
         raise FileError(f"{_named(path)} is not UTF-8 text.") from None
-    except OSError as error:
-        raise FileError(f"{_named(path)} cannot be read ({error.strerror}).") from None
     lines = [line for line in lines if line]
     if not lines:
         raise FileError(f"{_named(path)} is empty: write one line for each.")
+    if len(lines) > MOST_LINES:
+        raise FileError(f"{_named(path)} has more than {MOST_LINES} lines: split it.")
     return lines
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from .terminal import raw
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -77,8 +79,8 @@ class Preview:
         else:
             full = self._protocol == "blocks"
             out += up + half_blocks(whole, self._columns, self._lines, full)
-        sys.stderr.write(out)
-        sys.stderr.flush()
+        raw(sys.stderr).write(out)
+        raw(sys.stderr).flush()
 
 
 def _png(picture: Image.Image) -> str:

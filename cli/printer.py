@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from .terminal import clean, one_line
+from liquid_mlx.display import one_line, sentence, to_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 GAP = 2  # spaces between columns
+MOST_FIELDS, MOST_NAME = 100, 60  # fields that are shown, and characters of their names
 
 
 class Results:
@@ -45,11 +46,11 @@ class Results:
         if self._output == "json":
             self._rows.append(row)
         elif self._output == "jsonl":
-            print(json.dumps(row, ensure_ascii=False), flush=True)
+            print_json(row)
         elif "error" in row:
             return
         elif len(self._columns) == 1:
-            print(clean(str(row[self._columns[0]])), flush=True)
+            print(str(row[self._columns[0]]), flush=True)
         else:
             self._row([one_line(_text(row.get(name, ""))) for name in self._columns])
 
@@ -75,7 +76,13 @@ class Results:
         """Print what waits for the end."""
         if self._output == "json":
             rows: Any = self._rows[0] if self.single and self._rows else self._rows
-            print(json.dumps(rows, ensure_ascii=False, indent=2))
+            print_json(rows, indent=2)
+
+
+def print_json(value: Any, indent: int | None = None) -> None:
+    """Print a value for a program, on one line unless ``indent`` is given."""
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(to_json(value, indent, ascii_only=not unicode), flush=True)
 
 
 def print_table(
@@ -93,7 +100,7 @@ def print_table(
     for i, name in enumerate(header):
         table.add_column(Text(name), justify="right" if i in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(one_line(text)) for text in row))
+        table.add_row(*(Text(sentence(text)) for text in row))
     _print(table)
 
 
@@ -105,8 +112,10 @@ def print_fields(fields: Mapping[str, str]) -> None:
     table = Table.grid(padding=(0, GAP, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in fields.items():
-        table.add_row(Text(one_line(name)), Text(one_line(value)))
+    for name, value in islice(fields.items(), MOST_FIELDS):
+        table.add_row(Text(sentence(name, MOST_NAME)), Text(sentence(value)))
+    if len(fields) > MOST_FIELDS:
+        table.add_row(Text("..."), Text(f"and {len(fields) - MOST_FIELDS} more: --json has all"))
     _print(table)
 
 

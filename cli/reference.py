@@ -14,7 +14,8 @@ Generated from the commands by `python -m benchmarks.docs`; a test keeps it curr
 
 Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress
 and no colour, and rows are tab-separated. Control characters in the text of models and files are
-removed.
+removed, in JSON they are escaped; errors repeat no more than the beginning and the end of what is
+long.
 
 {EXIT_CODES.strip()}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.config import Size
+from liquid_mlx.display import well_formed
 from liquid_mlx.errors import FileError, LiquidError, UsageError
-from liquid_mlx.files import read_json
+from liquid_mlx.files import read_json, user_path
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, integer, seeds_for
 
 from .drawing import Draw, OutputOptions, sidecar
@@ -85,7 +86,7 @@ def statistics_of(stats: Path | None, paths: Sequence[Sequence[Path]]) -> dict[P
     if stats.suffix not in (".json", ".png"):
         raise UsageError(f"--stats {stats}: give a name that ends in .json or .png.")
     every = [path for one in paths for path in one]
-    stats = stats.expanduser()
+    stats = user_path(stats)
     if len(every) == 1:
         return {every[0]: stats}
     return {
@@ -109,7 +110,7 @@ def prompts_of(
         found = [stored]
     if not found:
         raise UsageError("Give a prompt, a --prompt-file or --prompts-jsonl.")
-    return found
+    return [well_formed(text) for text in found]
 
 
 def lines_of(
@@ -167,7 +168,7 @@ def _line(text: str, seed: int) -> Line:
         values |= size_of(str(values.pop("size")), values.get("width"), values.get("height"))
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, _KINDS[name]):
-            raise ValueError(f"{name} is {value!r}")
+            raise ValueError(f"{name} is {value!r:.100}")
     return Line(prompt, seed, values)
 
 
@@ -234,7 +235,9 @@ def stored_settings(path: Path) -> dict[str, Any]:
     values = read_json(path, FileError) if path.suffix == ".json" else read_settings(path)
     for name, value in values.items():
         if name in _KINDS and not isinstance(value, _KINDS[name]):
-            raise FileError(f"{path} says {name} is {value!r}: it was not written by liquid-mlx.")
+            raise FileError(
+                f"{path} says {name} is {value!r:.100}: it was not written by liquid-mlx."
+            )
     if not all(isinstance(name, str) for name in values.get("adapters", [])):
         raise FileError(f"{path} has adapters without names: it was not written by liquid-mlx.")
     if "edit" in values or "variation" in values:

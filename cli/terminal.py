@@ -2,28 +2,104 @@
 
 from __future__ import annotations
 
-import re
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from liquid_mlx.display import clean as clean
+from liquid_mlx.display import one_line as one_line
+from liquid_mlx.display import sentence, shorten
+from liquid_mlx.errors import FileError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
 REFRESH = 0.1  # seconds between updates of the status line
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+MOST_IN_LINE = 600  # characters on stderr
 
 
-def clean(text: str) -> str:
-    """Text without the control characters with which it could drive a terminal."""
-    return _UNSAFE.sub("", text)
+class Output:
+    """A standard stream that cleans whatever is printed to it, wherever it comes from.
+
+    What cannot be written to stdout is an error. To stderr go lines of limited length, and it may
+    be closed: nothing but words is lost with it.
+    """
+
+    def __init__(self, stream: TextIO, errors: bool):
+        self.raw = stream
+        self._errors = errors
+
+    def write(self, text: str) -> int:
+        safe = clean(text)
+        if self._errors:
+            safe = "\n".join(shorten(line, MOST_IN_LINE) for line in safe.split("\n"))
+        with self._failing():
+            self.raw.write(safe)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            self.raw.flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:  # the reader of our output has gone: nothing is wrong
+            if not self._errors:
+                raise
+        except OSError as error:
+            if not self._errors:
+                raise FileError(f"stdout cannot be written ({error.strerror or error}).") from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
 
 
-def one_line(text: str) -> str:
-    """Text for a table or a status line: clean, and on one line."""
-    return " ".join(clean(text).split())
+def raw(stream: TextIO) -> TextIO:
+    """The stream behind an `Output`, for what may drive the terminal."""
+    return getattr(stream, "raw", stream) if isinstance(stream, Output) else stream
+
+
+def open_streams() -> None:
+    """Put /dev/null where stdin, stdout or stderr are closed, as under some cron and launchd.
+
+    Else the first file opened, such as a model's, would be taken for one of them. What is written
+    to a closed stdout is lost, so that is an error still: it is opened for reading.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_WRONLY if name == "stderr" else os.O_RDONLY)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+
+
+@contextmanager
+def safe_output() -> Iterator[None]:
+    """Clean all that is printed meanwhile; at the end nothing waits to be written."""
+    before = sys.stdout, sys.stderr
+    sys.stdout = cast(TextIO, Output(before[0], errors=False))
+    sys.stderr = cast(TextIO, Output(before[1], errors=True))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+        for stream in before:
+            try:
+                stream.flush()
+            except OSError:  # Python would try again when it ends, and say so
+                with suppress(OSError):
+                    nowhere = os.open(os.devnull, os.O_WRONLY)
+                    os.dup2(nowhere, stream.fileno())
+                    os.close(nowhere)
 
 
 def about(name: str, error: Exception) -> str:
@@ -86,7 +162,7 @@ class Status:
         if self.live:
             from rich.text import Text
 
-            self._render(Text(one_line(text), no_wrap=True, overflow="ellipsis"))
+            self._render(Text(sentence(text), no_wrap=True, overflow="ellipsis"))
 
     def progress(self, title: str, done: int, total: int, unit: str = "tokens") -> None:
         """Show how far a task is, how fast, and how long it will still take."""
@@ -106,7 +182,7 @@ class Status:
         line.add_column(overflow="ellipsis")
         line.add_column(max_width=24)
         line.add_column(no_wrap=True)
-        name = Text(one_line(title), no_wrap=True, overflow="ellipsis")
+        name = Text(sentence(title), no_wrap=True, overflow="ellipsis")
         line.add_row(name, ProgressBar(total, done, width=24), Text(numbers, no_wrap=True))
         self._render(line)
 
@@ -115,7 +191,7 @@ class Status:
             from rich.console import Console
             from rich.live import Live
 
-            console = Console(stderr=True, highlight=False)
+            console = Console(file=raw(sys.stderr), highlight=False)
             self._line = Live(
                 console=console,
                 transient=True,
@@ -141,4 +217,4 @@ class Status:
     def warn(self, text: str) -> None:
         """Print an error that does not end the program; quiet prints it too."""
         self.clear()
-        print(f"liquid: {one_line(text)}", file=sys.stderr, flush=True)
+        print(f"liquid: {sentence(text)}", file=sys.stderr, flush=True)

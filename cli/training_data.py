@@ -42,8 +42,8 @@ def pairs(file: Path) -> list[Pair]:
         try:
             values = json.loads(line)
             text = values["text"] if "text" in values else values["text_prompt"]
-            found.append(Pair(Path(values["image_path"]).expanduser(), text))
-        except (ValueError, KeyError, TypeError):
+            found.append(Pair(Path(values["image_path"]), text))
+        except (ValueError, KeyError, TypeError, RecursionError):
             text = None
         if not isinstance(text, str):
             raise FileError(f"{file}, line {number} has no image_path and text.")
@@ -56,10 +56,10 @@ def captioned(names: Sequence[str]) -> list[Pair]:
     for source in expand(names):
         if source.path is None:
             raise FileError(f"{source.name} is not a file with a .txt next to it.")
-        text = source.path.expanduser().with_suffix(".txt")
+        text = source.path.with_suffix(".txt")
         if not text.is_file():
             raise FileError(f"{text} is missing: `liquid caption --txt` writes one per image.")
-        found.append(Pair(source.path.expanduser(), "\n".join(read_lines(text))))
+        found.append(Pair(source.path, "\n".join(read_lines(text))))
     return found
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.config import Size
+from liquid_mlx.files import user_path
 
 from .planning.options import Options
 from .planning.plan import Plan, make_plan
@@ -116,7 +117,7 @@ def plan(
 
 def _plan(hf_path: str | Path, options: Options, weights: bool) -> Plan:
     source = find_source(hf_path, vqgan=options.vqgan, revision=options.revision, weights=weights)
-    adapter = Path(options.adapter).expanduser() if options.adapter else None
+    adapter = user_path(options.adapter) if options.adapter else None
     origin = open_origin(source.folder, source.vqgan, adapter, declared=not weights)
     note = {**source.note, **({"adapter": adapter.resolve().name} if adapter else {})}
     return make_plan(origin, options, note)
@@ -179,7 +180,7 @@ def convert(
         interleaved=interleaved,
         adapter=adapter,
     )
-    target = Path(mlx_path).expanduser()
+    target = user_path(mlx_path)
     check_target(target)
     if upload_repo:
         check_upload(upload_repo)

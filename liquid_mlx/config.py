@@ -12,7 +12,7 @@ from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_config
 from liquid_mlx.params import ImageParams
 
-FORMAT_VERSION = 1
+FORMAT_VERSION, MAX_WORDS = 1, 10_000
 MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
 NEEDED_TOKENS = ("boi", "eoi", "unconditional")
 TURN_TOKENS = ("start_of_turn", "end_of_turn")  # where a tokenizer lacks them, they are plain text
@@ -377,7 +377,7 @@ class LiquidConfig:
                 eos_ids=tuple(section["eos_ids"]),
                 recommended=recommended_from(_mapping(section, "recommended")),
                 source=_mapping(section, "source"),
-                quantization=_mapping(values, "quantization") or None,
+                quantization=_quantization(_mapping(values, "quantization")),
                 dtype=values.get("torch_dtype") or values.get("dtype") or "bfloat16",
                 **training_hints(section),
             )
@@ -412,6 +412,16 @@ def recommended_from(values: Mapping[str, Any]) -> ImageParams:
         raise CheckpointError(f"The recommended settings of config.json: {error}") from None
 
 
+def _quantization(section: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """``quantization`` of config.json, checked, with its overrides by module; None if empty."""
+    for values in (section, *(own for own in section.values() if isinstance(own, Mapping))):
+        bits, size = (values.get(name, section.get(name)) for name in ("bits", "group_size"))
+        sound = type(bits) is int and 1 <= bits <= 8 and type(size) is int and 8 <= size <= 1024
+        if section and not (sound and isinstance(values.get("mode", ""), str)):
+            raise CheckpointError(f"config.json: MLX has no quantization {_shown(dict(values))}.")
+    return section or None
+
+
 def training_hints(section: Mapping[str, Any]) -> dict[str, Any]:
     """``interleaved``, ``note`` and ``words`` of a ``liquid`` object, where it has them.
 
@@ -424,8 +434,9 @@ def training_hints(section: Mapping[str, Any]) -> dict[str, Any]:
         raise CheckpointError(f"config.json: interleaved is {interleaved!r}: it is true or false.")
     if not isinstance(note, str):
         raise CheckpointError("config.json: note is a text.")
-    if not isinstance(words, list) or not all(isinstance(w, str) and w.strip() for w in words):
-        raise CheckpointError("config.json: words is a list of words.")
+    few = isinstance(words, list) and len(words) <= MAX_WORDS
+    if not few or not all(isinstance(w, str) and w.strip() for w in words):
+        raise CheckpointError(f"config.json: words is a list of at most {MAX_WORDS} words.")
     return {
         "interleaved": interleaved,
         "note": " ".join(note.split()),

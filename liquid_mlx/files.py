@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,26 @@ if TYPE_CHECKING:
 
 MAX_JSON = 16_000_000
 TMP = ".liquid-mlx-{}.tmp"
+TMP_NAME = re.compile(re.escape(TMP).replace(r"\{\}", "[0-9a-f]{16}"))
+
+
+def user_path(name: str | Path) -> Path:
+    """A path as a user types it: ``~`` and ``~name`` at its beginning are home folders.
+
+    What a folder or a file lists is no such path: there ``~`` is a letter like any other, as it is
+    in a name that is nobody's home.
+
+    Raises:
+        FileError: it leads into the home of a user who is not known.
+    """
+    path = Path(name)
+    found = Path(os.path.expanduser(path))
+    within = path.parts[1:] or str(name).endswith("/")
+    if found == path and within and path.parts[0].startswith("~"):
+        home = path.parts[0]
+        if not Path(home).exists():
+            raise FileError(f"There is no home folder {home}: ./{home} is a folder of that name.")
+    return found
 
 
 def open_regular(path: Path, error: type[LiquidError] = FileError) -> BufferedReader:
@@ -33,17 +55,17 @@ def open_regular(path: Path, error: type[LiquidError] = FileError) -> BufferedRe
     """
     try:
         # Without O_NONBLOCK, opening a pipe waits for somebody to write to it.
-        flags = os.O_RDONLY | os.O_NONBLOCK
-        file = os.fdopen(os.open(path, flags), "rb")
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         raise error(f"There is no file {path}.") from None
     except (OSError, ValueError) as problem:  # ValueError: a zero byte in the name
         reason = getattr(problem, "strerror", None) or problem
         raise error(f"{path} cannot be read ({reason}).") from None
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise error(f"{path} is not a regular file.")
-    return file
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(file)
+        raise error(f"{path} is {'a directory' if stat.S_ISDIR(mode) else 'not a regular file'}.")
+    return os.fdopen(file, "rb")
 
 
 def read_bytes(path: Path, limit: int, error: type[LiquidError] = FileError) -> bytes:
@@ -156,44 +178,82 @@ def _place(name: str, entry: Any) -> tuple[int, int, str]:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
     """A temporary file beside ``path`` to fill, which takes its place if all goes well.
 
     What a killed process left in this folder is removed: a living one holds a lock on its files.
 
+    Args:
+        overwrite: False keeps what is at ``path`` by then, even if it has just appeared.
+
     Raises:
-        OSError: the folder cannot be written, or ``path`` is a folder.
+        OSError: the folder cannot be written, ``path`` is a folder, or a file that is kept.
     """
-    _remove_stale(path.parent)
-    tmp = path.with_name(TMP.format(secrets.token_hex(8)))
-    lock = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    remove_stale(path.parent.absolute())
     try:
+        tmp, lock = _locked_tmp(path.parent)
+        try:
+            yield tmp
+            if overwrite or not _linked(tmp, path):
+                tmp.replace(path)
+        finally:
+            tmp.unlink(missing_ok=True)
+            os.close(lock)
+    except OSError as error:
+        if not TMP_NAME.fullmatch(Path(str(error.filename)).name):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the name that users know
+
+
+def _locked_tmp(folder: Path) -> tuple[Path, int]:
+    """A new file, and a descriptor that locks it for as long as this process lives."""
+    while True:
+        tmp = folder / TMP.format(secrets.token_hex(8))
+        lock = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with suppress(OSError):  # some network drives have no locks
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield tmp
-        tmp.replace(path)
-    finally:
-        tmp.unlink(missing_ok=True)
-        os.close(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.fstat(lock).st_nlink:
+            return tmp, lock
+        os.close(lock)  # another process took it for a stale one before it was locked
+
+
+def _linked(tmp: Path, path: Path) -> bool:
+    """Give a file its name unless that is taken; False where a drive has no links."""
+    try:
+        os.link(tmp, path)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        return False
+    return True
 
 
 @lru_cache
-def _remove_stale(folder: Path) -> None:
-    """Remove temporary files that no living process has locked; once for each folder."""
+def remove_stale(folder: Path) -> None:
+    """Remove temporary files and folders that no living process has locked; once for each folder.
+
+    Args:
+        folder: its absolute path.
+    """
     for tmp in folder.glob(TMP.format("*")):
+        if not TMP_NAME.fullmatch(tmp.name):
+            continue
         with suppress(OSError):
             lock = os.open(tmp, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                tmp.unlink()
+                if stat.S_ISDIR(os.fstat(lock).st_mode):
+                    shutil.rmtree(tmp)
+                else:
+                    tmp.unlink()
             finally:
                 os.close(lock)
 
 
-def atomic_write(path: Path, data: bytes | str) -> None:
-    """Write a file whole or not at all. Folders are made; raises OSError."""
+def atomic_write(path: Path, data: bytes | str, overwrite: bool = True) -> None:
+    """Write a file whole or not at all. Folders are made; raises OSError as `atomic_file` does."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as tmp:
+    with atomic_file(path, overwrite) as tmp:
         tmp.write_bytes(data.encode() if isinstance(data, str) else data)
 
 

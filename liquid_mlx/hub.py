@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from liquid_mlx.errors import HubError
+from liquid_mlx.files import user_path
 
 DEMO = "demo"
 FILES = ["*.json", "model*.safetensors", "vqgan.safetensors", "README.md"]
@@ -22,7 +23,7 @@ def resolve(model: str | Path, revision: str | None = None) -> Path:
         HubError: there is no such folder or repo, or it cannot be reached; says what to do.
     """
     name = str(model)
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if name == DEMO and not folder.is_dir():
         return Path(__file__).parent / "demo"
     if folder.is_dir():

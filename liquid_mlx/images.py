@@ -11,19 +11,20 @@ import base64
 import io
 import json
 import os
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.errors import ImageError, SettingsError
-from liquid_mlx.files import atomic_file
+from liquid_mlx.files import atomic_file, open_regular
 
 
 class HoldsImage:
@@ -44,6 +45,7 @@ MAX_SIDE = 1 << 15
 _CHANNELS = ((), (3,), (4,))
 PADDING = (122, 116, 104)
 STRIP = 1 << 24  # pixels of padded image that exist at a time
+BLENDED = 1 << 20  # pixels that are blended over white at a time, in 64-bit numbers
 SETTINGS_KEY, CODES_KEY = "liquid", "liquid-codes"
 
 
@@ -54,8 +56,12 @@ def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
         source: of an animation the first frame is taken; a PIL image stays as it is.
         exif: turn the image upright as its EXIF orientation says; the reference ignores it.
 
+    Returns:
+        The image with 8 bits a channel. More bits are scaled by their range: 16 bits by 65535,
+        floating-point numbers by the least of 1, 255 and 65535 that none of them exceeds.
+
     Raises:
-        ImageError: it is missing, empty, damaged, too large, or not an image.
+        ImageError: it is missing, empty, damaged, too large, not an image, or of unknown range.
     """
     if isinstance(source, HoldsImage):
         source = source.image
@@ -79,7 +85,7 @@ def fit_image(image: Image.Image, resolution: int, fit: str = "pad") -> Image.Im
         SettingsError: `fit` is neither.
     """
     if fit == "pad":
-        return _pad(_rgb(image), resolution)
+        return _pad(_eight_bits(image, "The image").convert("RGB"), resolution)
     if fit == "crop":
         return _crop(whiten(image), resolution)
     raise SettingsError(f'An image is fitted by "pad" or by "crop", not by {fit!r}.')
@@ -118,14 +124,18 @@ def check_codes(codes: np.ndarray, n_codes: int) -> None:
 
 def whiten(image: Image.Image) -> Image.Image:
     """RGB, with what is transparent blended over white."""
-    if image.mode == "RGB":
-        return image
-    image = _eight_bits(image)
-    rgba = np.array(image.convert("RGBA"))
-    if rgba[..., 3].min() == 255:
+    image = _eight_bits(image, "The image")
+    if not image.has_transparency_data:
         return image.convert("RGB")
-    alpha = rgba[..., 3:] / 255.0
-    return Image.fromarray(((1 - alpha) * 255 + alpha * rgba[..., :3]).astype(np.uint8))
+    white = Image.new("RGB", image.size)
+    step = max(1, BLENDED // image.width)
+    for top in range(0, image.height, step):
+        strip = image.crop((0, top, image.width, min(top + step, image.height))).convert("RGBA")
+        rgba = np.array(strip)
+        alpha = rgba[..., 3:] / 255.0
+        blended = ((1 - alpha) * 255 + alpha * rgba[..., :3]).astype(np.uint8)
+        white.paste(Image.fromarray(blended), (0, top))
+    return white
 
 
 def save_png(
@@ -133,14 +143,16 @@ def save_png(
     path: str | os.PathLike[str],
     settings: Mapping[str, Any] | None = None,
     codes: np.ndarray | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Write a PNG, whole or not at all.
 
     Args:
         image: any mode that PNG knows.
-        path: replaced if it exists.
+        path: its folder must be there.
         settings: kept inside for `read_settings`, as JSON, and as `parameters` for people.
         codes: int [rows, columns] below 65536, kept inside beside the settings, without loss.
+        overwrite: False keeps what is at ``path``.
 
     Raises:
         ImageError: the folder is missing or cannot be written, or the name promises another format.
@@ -149,7 +161,7 @@ def save_png(
     if path.suffix.lower() not in ("", ".png"):
         raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
     try:
-        with atomic_file(path) as tmp:
+        with atomic_file(path, overwrite) as tmp:
             image.save(tmp, "PNG", pnginfo=_text_chunks(settings, codes) if settings else None)
     except OSError as error:
         raise ImageError(f"{path} cannot be written ({error.strerror or error}).") from None
@@ -228,18 +240,13 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.I
     Image.init()
     formats = [f for f in FORMATS if f in Image.OPEN]
     try:
-        with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        with _bytes(source) as file, _quiet():
             if not file.read(1):
                 raise ImageError(f"{name} is empty.")
             file.seek(0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Pillow's own limit warns; ours raises
-                image = Image.open(file, formats=formats)
-            yield image
+            yield Image.open(file, formats=formats)
     except ImageError:
         raise
-    except FileNotFoundError:
-        raise ImageError(f"{name} does not exist.") from None
     except Image.DecompressionBombError:
         raise ImageError(f"{name} has too many pixels: make it smaller first.") from None
     except UnidentifiedImageError:
@@ -258,15 +265,36 @@ def _from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels))
 
 
+def _bytes(source: str | os.PathLike[str] | bytes) -> BinaryIO:
+    """An image's file, opened; a pipe or a device is none."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        os.lstat(source)
+    except FileNotFoundError:
+        raise ImageError(f"{source} does not exist.") from None
+    return open_regular(Path(source), ImageError)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Pillow's warnings about a file: what matters of them are errors of ours."""
+    with _one_at_a_time, warnings.catch_warnings():  # which is not safe in threads
+        warnings.simplefilter("ignore")
+        yield
+
+
+_one_at_a_time = threading.RLock()
+
+
 def _decode(image: Image.Image, name: str, exif: bool) -> Image.Image:
+    """The pixels of an opened image, turned upright if asked, with 8 bits a channel."""
     _check_size(image, name)
     image.load()
-    if not exif:
-        return image.copy()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # an image with damaged EXIF is still an image
-        return image.copy()
+    if exif:
+        with suppress(Exception):  # an image with damaged EXIF is still an image
+            image = ImageOps.exif_transpose(image)
+    return _eight_bits(image, name)
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -280,35 +308,54 @@ def _check_size(image: Image.Image, name: str) -> None:
         )
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits to 8; Pillow's own conversion would clip nearly all of it to white."""
-    if image.mode.startswith("I"):
-        values = np.array(image)
-        return Image.fromarray((values >> 8 if values.max() > 255 else values).astype(np.uint8))
-    return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    return _eight_bits(image).convert("RGB")
+def _eight_bits(image: Image.Image, name: str) -> Image.Image:
+    """Grey of 16 and 32 bits to 8, by its range; Pillow's own conversion clips it to white."""
+    if image.mode[0] not in "IF":
+        return image
+    values = np.asarray(image)
+    lowest, highest = values.min(), values.max()
+    whole = image.mode[0] == "I"
+    if image.mode.startswith("I;16"):
+        top = 65535
+    else:  # 32 bits, for which nothing says what is white
+        top = next((top for top in (255, 65535) if highest <= top), 0)
+        if not whole and highest <= 1:
+            top = 1
+    if not top or not lowest >= 0:  # NaN is refused, too
+        raise ImageError(
+            f"{name} has grey values from {lowest:g} to {highest:g}: give them 0 to 255 or "
+            f"{'65535' if whole else '0 to 1'}."
+        )
+    if whole:
+        return Image.fromarray((values >> 8 if top > 255 else values).astype(np.uint8))
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
 def _pad(image: Image.Image, resolution: int) -> Image.Image:
     """Pad to a square and resize, without ever holding the whole square.
 
-    Pillow resizes rows first, each by itself, then columns. So do the rows strip by strip; those
-    above and below the image stay the padding's colour.
+    Pillow resizes rows first, each by itself, then columns. So do the rows strip by strip; what is
+    above, below and far beside the image stays the padding's colour.
     """
     width, height = image.size
     side = max(width, height)
     left, top = (side - width) // 2, (side - height) // 2
+    # Columns of the result that see the image through Lanczos' window, and those they see.
+    scale = side / resolution
+    reach = 3 * max(scale, 1) + 1
+    first = max(0, int((left - reach) / scale) - 1)
+    last = min(resolution, int((left + width + reach) / scale) + 2)
+    begin, end = max(0, int(first * scale - reach)), min(side, int(last * scale + reach) + 1)
+    box = first * scale - begin, min(last * scale, end) - begin
     narrow = Image.new("RGB", (resolution, side), PADDING)
-    step = max(1, STRIP // side)
+    step = max(1, STRIP // (end - begin))
     for start in range(0, height, step):
         rows = min(step, height - start)
-        strip = Image.new("RGB", (side, rows), PADDING)
-        strip.paste(image.crop((0, start, width, start + rows)), (left, 0))
-        resized = strip.resize((resolution, rows), Image.Resampling.LANCZOS)
-        narrow.paste(resized, (0, top + start))
+        strip = Image.new("RGB", (end - begin, rows), PADDING)
+        strip.paste(image.crop((0, start, width, start + rows)), (left - begin, 0))
+        seen = box[0], 0, box[1], rows
+        resized = strip.resize((last - first, rows), Image.Resampling.LANCZOS, seen)
+        narrow.paste(resized, (first, top + start))
     return narrow.resize((resolution, resolution), Image.Resampling.LANCZOS)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.display import well_formed
 from liquid_mlx.errors import CheckpointError, PromptError
 from liquid_mlx.files import read_tokenizer
 from liquid_mlx.images import HoldsImage, check_codes
@@ -33,6 +34,7 @@ INSTRUCTIONS = (
     " Create an image using the information mentioned above as guidance.",
 )
 CAPTION = "The caption of this image is:"
+MAX_CHARACTERS = 1_000_000  # of one text: far more than any context, tokenized in seconds
 LONGEST_CHARACTER = 4  # bytes, and so byte tokens, of one character in UTF-8
 Message = Mapping[str, Any]  # "role", and "content"
 ROLES = {"user": "user", "assistant": "model", "model": "model"}
@@ -65,7 +67,7 @@ class Prompts:
         return cls(read_tokenizer(path), config)
 
     def _text(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text, add_special_tokens=False).ids
+        return self._tokenizer.encode(well_formed(text), add_special_tokens=False).ids
 
     def plain(self, text: str, *, start: bool = True) -> list[int]:
         """The ids of a text by itself, behind ``<bos>`` for the tokenizers that add it."""
@@ -266,4 +268,6 @@ def content_parts(content: object, role: str = "model") -> list[str | np.ndarray
 def _required(text: object, what: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f"The {what} is empty: say something.")
+    if len(text) > MAX_CHARACTERS:
+        raise PromptError(f"The {what} is too long: at most {MAX_CHARACTERS} characters can be.")
     return text

@@ -55,15 +55,19 @@ class GeneratedImage(HoldsImage):
     codes: np.ndarray
     settings: ImageSettings
 
-    def save(self, path: str | Path, metadata: bool = True, *, scale: int = 1) -> None:
+    def save(
+        self, path: str | Path, metadata: bool = True, overwrite: bool = True, *, scale: int = 1
+    ) -> None:
         """Write a PNG, whole or not at all, with settings and codes unless ``metadata=False``.
 
-        ``scale`` enlarges it so many times, each pixel to a square: for models of small images.
+        ``overwrite=False`` raises ImageError rather than replace a file. ``scale`` enlarges it so
+        many times, each pixel to a square: for models of small images.
         """
         scale = integer("scale", scale, 1, MAX_SCALE, f"use 1 to {MAX_SCALE}")
         size = self.image.width * scale, self.image.height * scale
         image = self.image.resize(size, Image.Resampling.NEAREST)
-        save_png(image, path, self.settings.to_dict() if metadata else None, self.codes)
+        settings = self.settings.to_dict() if metadata else None
+        save_png(image, path, settings, self.codes, overwrite)
 
     def _repr_png_(self) -> bytes | None:
         """The file that a notebook shows."""

@@ -24,6 +24,8 @@ from liquid_mlx.files import (
     read_json,
     read_tokenizer,
     read_weight_map,
+    remove_stale,
+    user_path,
 )
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -122,6 +124,77 @@ with atomic_file(Path(sys.argv[1])) as tmp:
     finally:
         alive.kill()
         alive.wait()
+
+
+def test_folders_that_a_killed_process_left_are_removed_and_others_stay(tmp_path: Path) -> None:
+    stale, strange = tmp_path / f".liquid-mlx-{'0' * 16}.tmp", tmp_path / ".liquid-mlx-mine.tmp"
+    for folder in (stale, strange):
+        folder.mkdir()
+        (folder / "file").touch()
+    remove_stale(tmp_path)
+    assert list(tmp_path.iterdir()) == [strange]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_kept(
+    tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "file"
+    atomic_write(path, "first", overwrite=False)
+
+    def late() -> None:
+        with atomic_file(path, overwrite=False) as tmp:
+            tmp.write_text("second")
+
+    with pytest.raises(FileExistsError):
+        late()
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name", ["~tilde.png", "~", "~nobody-of-this-name", "a/~b/c", "-", "...", "~ /x", "~\x1b[31m"]
+)
+def test_names_with_a_tilde_are_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "~ ").mkdir()
+    assert user_path(name) == (tmp_path if name == "~" else Path(name))
+
+
+def test_a_home_that_nobody_has_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("~nobody-of-this-name/x.png", Path("~nobody-of-this-name/a/b")):
+        with pytest.raises(FileError, match="no home folder ~nobody"):
+            user_path(name)
+    (tmp_path / "~nobody-of-this-name").mkdir()
+    assert user_path("~nobody-of-this-name/x.png") == Path("~nobody-of-this-name/x.png")
+
+
+# As in the tokenizer.json of Meta-Llama-3-8B and of Qwen2.5.
+PUBLISHED = {
+    "Llama 3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "Qwen2.5": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+
+
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_the_published_patterns_are_known(family: str, tmp_path: Path) -> None:
+    steps = split(PUBLISHED[family])
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    steps["pretokenizers"].append({**bytes_, "use_regex": False})
+    normalizer = {"type": "NFC"} if family == "Qwen2.5" else None
+    path = changed_tokenizer(tmp_path, pre_tokenizer=steps, normalizer=normalizer)
+    assert read_tokenizer(path)
 
 
 def changed_tokenizer(folder: Path, **changes: object) -> Path:

@@ -140,6 +140,78 @@ def test_sixteen_bit_grey_keeps_its_shades():
         np.testing.assert_allclose(pixels[..., 0].ravel(), np.arange(256), atol=1)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([0, 0.5, 1], np.float32), [0, 128, 255]),
+        (np.array([0, 0.5, 200], np.float32), [0, 0, 200]),
+        (np.array([0, 32768, 65535], np.float32), [0, 128, 255]),
+        (np.array([0, 128, 255], np.int32), [0, 128, 255]),
+        (np.array([0, 32768, 65535], np.int32), [0, 128, 255]),
+        (np.array([0, 128, 255], np.uint16), [0, 0, 0]),
+    ],
+)
+def test_grey_of_many_bits_is_scaled_by_its_range(values, expected):
+    image = Image.fromarray(values[None])
+    for source in (image, file_bytes(image, "TIFF")):
+        assert np.array(load_image(source)).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "values", [[-1, 5], [0, np.nan], [0, np.inf], [0, 70_000], [-np.inf, 0], [0, -0.5]]
+)
+def test_grey_without_a_known_range_is_refused(values, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = Image.fromarray(np.array([values], np.float32))
+    image.save("in.tif")
+    with pytest.raises(ImageError, match=r"in\.tif has grey values from"):
+        load_image("in.tif")
+    with pytest.raises(ImageError, match="grey values"):
+        load_pixels(image, 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"])
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_every_mode_is_a_picture_or_an_image_error(mode, fit):
+    with contextlib.suppress(ImageError):
+        assert load_pixels(Image.new(mode, (9, 7)), 8, fit=fit).shape == (8, 8, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(width=st.integers(1, 40), height=st.integers(1, 40), mode=st.sampled_from(["LA", "RGBA"]))
+def test_blending_in_strips_equals_blending_the_whole(width, height, mode):
+    image = picture(width, height, mode=mode)
+    whole = np.array(images.whiten(image))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "BLENDED", 7)
+        np.testing.assert_array_equal(np.array(images.whiten(image)), whole)
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "in.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        load_image(tmp_path / "in.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        load_image("/dev/zero")
+
+
+def test_no_warning_of_pillow_comes_through():
+    transparent = Image.new("P", (4, 4))
+    transparent.info["transparency"] = b"\x00\x80"
+    sources = [
+        file_bytes(transparent),
+        file_bytes(picture(8, 4), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x09"),
+        file_bytes(picture(8, 4), "TIFF")[:-3] + b"\xff\xff\xff",
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for source in sources:
+            for exif in (True, False):
+                with contextlib.suppress(ImageError):
+                    load_pixels(source, 8, exif=exif)
+                    load_pixels(source, 8, exif=exif, fit="crop")
+
+
 def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = file_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from liquid_mlx.display import well_formed
 from liquid_mlx.errors import UsageError
 
 from .. import options, vqa
@@ -75,6 +76,7 @@ def ask(
         if slip := hints.question_first(given):
             raise UsageError(slip)
         texts = [given.pop()] if len(given) > 1 else []
+    texts = [well_formed(text) for text in texts]
     if not bulk and not (given and texts):
         raise UsageError('Give an image and a question: liquid ask photo.jpg "What is this?".')
     sampling = options.Sampling(
@@ -106,7 +108,7 @@ def _choices(text: str | None, score: str | None) -> list[str] | None:
         return None
     if score is not None:
         raise UsageError("--choices and --score cannot be combined.")
-    choices = [choice.strip() for choice in text.split(",")]
+    choices = [choice.strip() for choice in well_formed(text).split(",")]
     if len(choices) < 2 or not all(choices):
         raise UsageError("--choices needs two or more answers, separated by commas.")
     return choices

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -13,8 +12,8 @@ from liquid_mlx.hub import resolve
 
 from .. import options
 from ..bench.predict import Geometry, official, predict, print_plan, read_data
-from ..printer import print_fields
-from ..terminal import Status, one_line
+from ..printer import print_fields, print_json
+from ..terminal import Status
 
 
 def bench(
@@ -41,7 +40,7 @@ def bench(
             geometry = Geometry.of(model, LiquidConfig.read(resolve(model)))
         found = predict(geometry, data)
         if as_json:
-            print(json.dumps(found, indent=2))
+            print_json(found, indent=2)
         else:
             print_plan(found)
         return
@@ -52,8 +51,8 @@ def bench(
             options.load_model(model or "demo", status, dtype=dtype), status.show
         )
     if as_json:
-        print(json.dumps(results, indent=2))
+        print_json(results, indent=2)
     elif share:
-        print(one_line(measuring.share(results)))
+        print(measuring.share(results), flush=True)
     else:
         print_fields(measuring.report(results))

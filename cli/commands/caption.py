@@ -95,6 +95,6 @@ def _describe(
             continue
         status.clear()
         if txt and source.path:
-            atomic_write(source.path.expanduser().with_suffix(".txt"), text + "\n")
+            atomic_write(source.path.with_suffix(".txt"), text + "\n")
         results.add({"picture": source.name, "caption": text})
     return failed

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from liquid_mlx.display import to_json
 from liquid_mlx.errors import FileError, LiquidError, UsageError
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, read_bytes, user_path
 
 from .. import options, training_data
 from ..inputs import Source, expand, is_web
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from liquid_mlx.model import Liquid
 
-MOST_BYTES = 2**30  # of a file of codes
+MOST_BYTES = 1 << 26  # of a file of codes
 
 
 def encode(
@@ -72,7 +73,7 @@ def encode(
         raise UsageError("--psnr and .jsonl cannot be combined.")
     with Status(quiet) as status:
         if output is not None and training:
-            path = Path(output).expanduser()
+            path = user_path(output)
             check_free([path], overwrite)
             found = training_data.pairs(pairs) if pairs else training_data.captioned(pictures or [])
             liquid = options.load_model(model, status)
@@ -84,7 +85,8 @@ def encode(
             check_free(paths, overwrite)
             liquid = options.load_model(model, status)
             encoder = _Encoder(liquid, fit or "pad", not no_exif, psnr)
-            failed = _encode(encoder, list(zip(sources, paths, strict=True)), status, as_json)
+            tasks = list(zip(sources, paths, strict=True))
+            failed = _encode(encoder, tasks, status, as_json, overwrite)
     if failed:
         raise typer.Exit(3)
 
@@ -117,7 +119,11 @@ class _Encoder:
 
 
 def _encode(
-    encoder: _Encoder, tasks: Sequence[tuple[Source, Path]], status: Status, as_json: bool
+    encoder: _Encoder,
+    tasks: Sequence[tuple[Source, Path]],
+    status: Status,
+    as_json: bool,
+    overwrite: bool,
 ) -> int:
     """Write a file of codes per image; the number of failures."""
     failed = 0
@@ -131,13 +137,13 @@ def _encode(
             failed += 1
             status.warn(about(source.name, error))
             continue
-        atomic_write(path, code_file(codes, path.suffix))
+        atomic_write(path, code_file(codes, path.suffix), overwrite)
         status.clear()
         row: dict[str, Any] = {"path": str(path), "shape": list(codes.shape)}
         if psnr is not None:
             row["psnr"] = psnr
         text = str(path) if psnr is None else f"{path}\t{psnr:.2f}"
-        print(json.dumps(row, ensure_ascii=False) if as_json else text, flush=True)
+        print(to_json(row) if as_json else text, flush=True)
     return failed
 
 
@@ -158,7 +164,7 @@ def decode(
     from liquid_mlx.images import save_png
 
     grids = read_codes(codes)
-    target = Path(output or codes.with_suffix(".png").name).expanduser()
+    target = user_path(output or codes.with_suffix(".png").name)
     if target.suffix.lower() != ".png":
         raise FileError(f"{target}: images are written as PNG; give a name that ends in .png.")
     many = [target.with_name(f"{target.stem}-{i + 1}.png") for i in range(len(grids))]
@@ -170,7 +176,7 @@ def decode(
             status.progress(str(codes), i, len(grids), "images")
             picture = liquid.decode(grid)
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_png(picture, path, None)
+            save_png(picture, path, overwrite=overwrite)
             status.clear()
             print(path, flush=True)
 
@@ -181,10 +187,10 @@ def _code_paths(output: str | None, names: list[str]) -> list[Path]:
     if output is not None and suffix in (".npy", ".json"):
         if len(names) > 1:
             raise FileError(f"{output} is one file for {len(names)} images: name a folder.")
-        return [Path(output).expanduser()]
+        return [user_path(output)]
     if suffix and not Path(output or "").is_dir():
         raise FileError(f"{output}: codes are written as .npy, .json or .jsonl.")
-    folder = Path(output or ".").expanduser()
+    folder = user_path(output or ".")
     stems = [slug(name) if is_web(name) or name == "-" else Path(name).stem for name in names]
     if len(set(stems)) < len(stems):
         stems = [f"{stem}-{i}" for i, stem in enumerate(stems, 1)]
@@ -210,30 +216,29 @@ def read_codes(path: Path) -> list[np.ndarray]:
     """
     import numpy as np
 
-    path = path.expanduser()
+    path = user_path(path)
+    data = read_bytes(path, MOST_BYTES)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise FileError(f"{path} is larger than {MOST_BYTES >> 20} MiB.")
         if path.suffix == ".npy":
-            found = [np.load(path, allow_pickle=False)]
+            found = [np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)]
         elif path.suffix == ".jsonl":
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = data.decode().split("\n")
             found = [_grid(json.loads(line)) for line in lines if line.strip()]
         else:
-            found = [np.array(json.loads(path.read_text(encoding="utf-8")))]
-    except OSError as error:
-        raise FileError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except (ValueError, KeyError, TypeError, EOFError, OverflowError, RecursionError):
+            found = [np.array(json.loads(data.decode()))]
+    except Exception:  # a damaged header can make NumPy raise anything
         raise FileError(f"{path} does not hold codes (.npy, .json, or .jsonl).") from None
     if not found:
         raise FileError(f"{path} is empty.")
     return found
 
 
-def _grid(line: dict[str, Any]) -> np.ndarray:
-    """The codes of a line of training data: a flat list, of a square unless sizes are given."""
+def _grid(line: Any) -> np.ndarray:
+    """The codes of a line of training data: a flat list, of a square."""
     import numpy as np
 
+    if not isinstance(line, dict):
+        raise TypeError
     (text,) = (line[key] for key in line if key.startswith("vqcode_") and line[key] != "no")
     codes = np.array(json.loads(text))
     side = math.isqrt(codes.size)

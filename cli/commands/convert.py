@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..printer import print_table
+from ..printer import print_json, print_table
 from ..terminal import Status, duration, one_line
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def convert(
     if dry_run:
         plan = converter.plan(hf_path, **options)
         if as_json:
-            typer.echo(json.dumps(plan_to_dict(plan), indent=2))
+            print_json(plan_to_dict(plan), indent=2)
         else:
             _print_plan(plan)
         return
@@ -143,14 +142,14 @@ def convert(
             on_progress=lambda progress: status.show(_progress_line(progress)),
         )
     if as_json:
-        typer.echo(json.dumps(done.to_dict(), indent=2))
+        print_json(done.to_dict(), indent=2)
     elif not quiet:
         _echo(_result_lines(done))
 
 
 def _echo(lines: list[str]) -> None:
     for line in lines:
-        typer.echo(line)
+        print(line, flush=True)
 
 
 def _print_plan(plan: Plan) -> None:

@@ -188,7 +188,7 @@ def generate(
         )
         _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
         saved, failed = _run(liquid, wanted, how, status, as_json)
-        _end(saved, failed, contact_sheet, open_, verbose, status)
+        _end(saved, failed, contact_sheet, overwrite, open_, verbose, status)
 
 
 def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
@@ -206,13 +206,14 @@ def _end(
     saved: Sequence[SavedImage],
     failed: int,
     sheet: Path | None,
+    overwrite: bool,
     viewer: bool,
     verbose: bool,
     status: Status,
 ) -> None:
     """What comes when all is drawn: a sheet of all, memory, the viewer, the exit code."""
     if sheet and saved:
-        write_contact_sheet(sheet, saved)
+        write_contact_sheet(sheet, saved, overwrite)
         status.say(f"{sheet}  {len(saved)} images")
     if verbose:
         status.say(options.memory())

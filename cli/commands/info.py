@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from liquid_mlx.config import LiquidConfig
+from liquid_mlx.files import user_path
 from liquid_mlx.hub import resolve
 
-from ..printer import gigabytes, print_fields, print_table
+from ..printer import gigabytes, print_fields, print_json, print_table
 from ..startup import settings
 from ..terminal import one_line
 from .models import bits, needed_bytes, weight_bytes
@@ -29,7 +29,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Describe a model, or show the settings inside a PNG. The model is not loaded."""
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_file():
         from liquid_mlx.images import read_settings  # numpy and Pillow, which help does without
 
@@ -37,7 +37,7 @@ def info(
     else:
         values = _model(name)
     if as_json:
-        print(json.dumps(values, indent=2, ensure_ascii=False))
+        print_json(values, indent=2)
     else:
         print_fields(
             {_LABELS.get(key, key).replace("_", " "): _text(values[key]) for key in values}
@@ -86,7 +86,9 @@ def _licence(folder: Path) -> str:
     """The licence that the model card names in its first lines."""
     card = folder / "README.md"
     if card.is_file():
-        for line in card.read_text(encoding="utf-8", errors="replace")[:4096].splitlines():
+        with card.open(encoding="utf-8", errors="replace") as file:
+            head = file.read(4096)
+        for line in head.splitlines():
             key, colon, value = line.partition(":")
             if colon and key.strip() == "license" and value.strip():
                 return value.strip()
@@ -116,7 +118,7 @@ def config(
     rows |= own
     if as_json:
         found_rows = {key: {"value": row.value, "from": row.source} for key, row in rows.items()}
-        print(json.dumps({"file": str(path), "settings": found_rows}, indent=2, default=str))
+        print_json({"file": str(path), "settings": found_rows}, indent=2)
         return
     there = "" if path.is_file() else "  (not there)"
     print(f"{one_line(str(path))}{there}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,9 +13,10 @@ import typer
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import FileError, HubError, LiquidError, UsageError
+from liquid_mlx.files import user_path
 from liquid_mlx.hub import DEMO, resolve
 
-from ..printer import gigabytes, print_table
+from ..printer import gigabytes, print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def models(
         _delete(delete, found, yes)
         return
     if as_json:
-        print(json.dumps([model.to_dict() for model in found], indent=2, ensure_ascii=False))
+        print_json([model.to_dict() for model in found], indent=2)
         return
     print_table(
         ["MODEL", "KIND", "SIZE", "BITS", "IMAGES", "FITS"],
@@ -98,7 +98,7 @@ def find(folders: list[Path]) -> Iterator[ModelInfo]:
         if snapshots:
             yield from _read(name, "cached", snapshots[-1])
     for folder in folders:
-        folder = folder.expanduser()
+        folder = user_path(folder)
         below = (
             sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
         )
@@ -108,28 +108,28 @@ def find(folders: list[Path]) -> Iterator[ModelInfo]:
 
 def hub_cache() -> Path:
     """Hugging Face's cache of repos; as huggingface_hub finds it, without importing that."""
-    home = os.environ.get("HF_HOME") or Path(
-        os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "huggingface"
-    )
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or os.path.join(cache, "huggingface")
+    return Path(os.path.expanduser(os.environ.get("HF_HUB_CACHE") or os.path.join(home, "hub")))
 
 
 def _read(name: str, kind: str, folder: Path) -> Iterator[ModelInfo]:
     """The model of a folder, if it is a converted one."""
     try:
         config = LiquidConfig.read(folder)
-    except LiquidError:
+        found = ModelInfo(
+            name=name,
+            kind=kind,
+            folder=folder,
+            bytes=weight_bytes(folder),
+            bits=bits(config.quantization, config.dtype),
+            context=config.backbone.max_position_embeddings,
+            needed=needed_bytes(folder, config),
+            sizes=tuple(str(size) for size in config.sizes),
+        )
+    except (LiquidError, OSError):
         return
-    yield ModelInfo(
-        name=name,
-        kind=kind,
-        folder=folder,
-        bytes=weight_bytes(folder),
-        bits=bits(config.quantization, config.dtype),
-        context=config.backbone.max_position_embeddings,
-        needed=needed_bytes(folder, config),
-        sizes=tuple(str(size) for size in config.sizes),
-    )
+    yield found
 
 
 def _yes_no(value: bool) -> str:

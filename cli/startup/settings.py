@@ -130,8 +130,8 @@ def settings(
             found = Setting(values[key], str(path))
         else:
             continue
-        if isinstance(found.value, list | dict):
-            raise FileError(f"{found.source}: {key} is one value, not several.")
+        if not isinstance(found.value, str | int | float):
+            raise FileError(f"{found.source}: {key} is one text, number, true or false.")
         yield key, option, found
 
 

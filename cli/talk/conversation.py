@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liquid_mlx.display import to_json
 from liquid_mlx.errors import UsageError
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, user_path
 
 from .. import options
 from ..drawing import Draw, OutputOptions, draw, summary
@@ -216,10 +216,10 @@ class Conversation:
     def _save(self, name: str) -> None:
         if not name:
             raise UsageError("/save needs a file.")
-        path = Path(name).expanduser()
+        path = user_path(name)
         check_free([path], overwrite=False)
-        text = json.dumps({"messages": self._saved}, indent=2, ensure_ascii=False)
-        atomic_write(path, text + "\n")
+        text = to_json({"messages": self._saved}, indent=2)
+        atomic_write(path, text + "\n", overwrite=False)
         self._status.say(f"{path}  {len(self._saved)} messages")
 
     def _reset(self, rest: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import HubError
-from liquid_mlx.files import read_weight_map
+from liquid_mlx.files import read_weight_map, user_path
 from liquid_mlx.hub import download, is_repo_id
 
 from .files import VQGAN
@@ -50,7 +50,7 @@ def find_source(
         HubError: there is no such folder or repo, or it cannot be reached.
         CheckpointError: the repo has no weights.
     """
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     repo = str(name)
     if folder.is_dir():
         return Source(folder, _vqgan(vqgan, weights), {"name": folder.resolve().name})
@@ -82,7 +82,7 @@ def _weight_files(folder: Path) -> list[str]:
 def _vqgan(vqgan: str | Path | None, weights: bool) -> Path | None:
     if vqgan is None:
         return None
-    folder = Path(vqgan).expanduser()
+    folder = user_path(vqgan)
     if folder.exists():
         return folder
     if not is_repo_id(str(vqgan)):

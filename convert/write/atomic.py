@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -10,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from liquid_mlx.errors import CheckpointError
+from liquid_mlx.errors import CheckpointError, FileError
+from liquid_mlx.files import TMP, remove_stale
 
 from ..planning.plan import Plan
 
@@ -21,18 +23,18 @@ def check_target(target: Path, needed: int = 0) -> None:
     """Make sure that ``target`` can be made, and that ``needed`` bytes fit.
 
     Raises:
-        CheckpointError: it exists, its folder does not or cannot be written, or has no room.
+        FileError: it exists, its folder does not or cannot be written, or has no room.
     """
     if target.exists() or target.is_symlink():
-        raise CheckpointError(f"{target} exists already: delete it or choose another --mlx-path.")
+        raise FileError(f"{target} exists already: delete it or choose another --mlx-path.")
     parent = target.absolute().parent
     if not parent.is_dir():
-        raise CheckpointError(f"There is no folder {parent} to make {target.name} in.")
+        raise FileError(f"There is no folder {parent} to make {target.name} in.")
     if not os.access(parent, os.W_OK):
-        raise CheckpointError(f"{parent} cannot be written: choose another --mlx-path.")
+        raise FileError(f"{parent} cannot be written: choose another --mlx-path.")
     free = shutil.disk_usage(parent).free
     if free < needed + SPARE_BYTES:
-        raise CheckpointError(
+        raise FileError(
             f"The converted model needs {needed / 1e9:.1f} GB, but {parent} has "
             f"{free / 1e9:.1f} GB left: free some, or choose another --mlx-path."
         )
@@ -63,25 +65,35 @@ def _stamp(path: Path) -> tuple[int, int]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A folder to fill that becomes ``target`` if all goes well, and else disappears.
 
-    It is a hidden neighbour of ``target``. One that a killed run has left is emptied first; one
+    It is a hidden neighbour of ``target``. What killed runs have left there is removed first; one
     that a living run fills (and has locked) is an error.
+
+    Raises:
+        FileError: another process makes or has made ``target``, or it cannot be written.
     """
-    tmp = target.absolute().parent / f".{target.name}.partial"
+    tmp = tmp_name(target)
     try:
+        remove_stale(tmp.parent)
         lock = _locked(tmp, target)
         try:
             for path in tmp.iterdir():
                 path.unlink()
             yield tmp
             if target.exists():
-                raise CheckpointError(f"{target} has appeared meanwhile: choose another.")
+                raise FileError(f"{target} has appeared meanwhile: choose another.")
             tmp.rename(target)
         finally:
             with _without_interrupts():
                 shutil.rmtree(tmp, ignore_errors=True)
                 os.close(lock)
     except OSError as error:
-        raise CheckpointError(f"{target} cannot be written ({error.strerror or error}).") from None
+        raise FileError(f"{target} cannot be written ({error.strerror or error}).") from None
+
+
+def tmp_name(target: Path) -> Path:
+    """For one target always the same, so that two conversions to it meet."""
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+    return target.absolute().parent / TMP.format(name)
 
 
 @contextmanager
@@ -104,5 +116,5 @@ def _locked(tmp: Path, target: Path) -> int:
             raise BlockingIOError
     except (BlockingIOError, FileNotFoundError):
         os.close(lock)
-        raise CheckpointError(f"Another conversion is writing {target}: wait for it.") from None
+        raise FileError(f"Another conversion is writing {target}: wait for it.") from None
     return lock

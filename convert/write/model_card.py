@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from liquid_mlx.display import sentence
 from liquid_mlx.hub import is_repo_id
 
 from ..planning.plan import Plan
@@ -20,7 +21,7 @@ _BASES = {"gemma": "Gemma", "gemma2": "Gemma 2", "llama": "Llama", "qwen2": "Qwe
 def write_card(plan: Plan, folder: Path, found: Verification | None, name: str) -> None:
     """Write ``folder/README.md`` about the model called ``name`` that was converted into it."""
     base = _BASES[plan.config.backbone.model_type]
-    source = " ".join(str(plan.config.source.get("name", "a checkpoint")).split())
+    source, name = sentence(str(plan.config.source.get("name", "a checkpoint"))), sentence(name)
     head = [
         "---",
         "library_name: mlx",

@@ -19,6 +19,8 @@ from liquid_mlx.params import ImageParams, TextParams, seeds_for
 from liquid_mlx.prompts import Message, Prompts, content_parts
 from liquid_mlx.results import CodesStep, ImageStep, TextStep
 
+MAX_CHOICES = 1000  # each is read behind the question
+
 
 def check_length(engine: Engine, length: int) -> None:
     """Raise PromptError if ``length`` tokens are more than the model's context."""
@@ -233,7 +235,7 @@ class Answering(ABC):
         """Probability of each choice, given that the answer is one of them; likeliest first.
 
         Raises:
-            SettingsError: there are fewer than two choices, or one of them twice.
+            SettingsError: there are fewer than two choices, too many, or one of them twice.
 
         Examples:
             >>> from liquid_mlx import load
@@ -245,8 +247,11 @@ class Answering(ABC):
             >>> round(sum(shares.values()), 6)
             1.0
         """
-        if len(choices) < 2 or len(set(choices)) < len(choices):
-            raise SettingsError(f"Choices are two or more different answers, not {list(choices)}.")
+        if not 2 <= len(choices) <= MAX_CHOICES or len(set(choices)) < len(choices):
+            raise SettingsError(
+                f"Choices are two or more different answers, at most {MAX_CHOICES}, not "
+                f"{list(choices)!r:.200}."
+            )
         scores = np.array(self._scores(picture, question, choices, exif))
         shares = np.exp(scores - scores.max())
         ranked = zip(choices, (shares / shares.sum()).tolist(), strict=True)

@@ -51,7 +51,7 @@ def chosen(window: Window, key: object, trial: Callable[[int], Iterator[CodesSte
 
 def remembered(key: str, measure: Callable[[], int]) -> int:
     """``measure()``, kept for this key in the user's cache folder; a damaged file is made anew."""
-    path = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    path = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     path = path / "liquid-mlx" / "windows.json"
     name = hashlib.sha256(key.encode()).hexdigest()
     try:
@@ -62,6 +62,7 @@ def remembered(key: str, measure: Callable[[], int]) -> int:
         known = {}
     found = measure()
     known = {**known, name: found} if isinstance(known, dict) else {name: found}
-    with suppress(OSError):  # a folder that cannot be written costs a measurement each time
-        atomic_write(path, json.dumps(known))
+    if path.is_absolute():  # else nobody's home is known
+        with suppress(OSError):  # a folder that cannot be written costs a measurement each time
+            atomic_write(path, json.dumps(known))
     return found

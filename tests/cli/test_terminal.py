@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from liquid_mlx.cli.terminal import Status, clean, duration, one_line
+from liquid_mlx.cli.terminal import Status, clean, duration, raw, safe_output
+from liquid_mlx.errors import FileError
 from tests.cli.conftest import screen
-
-
-@given(st.text())
-def test_clean_text_has_no_control_character(text: str) -> None:
-    safe = clean(text)
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", safe)
-    assert "\n" not in one_line(text)
+from tests.test_display import drives_a_terminal
 
 
 def test_clean_keeps_what_is_text() -> None:
@@ -125,3 +119,52 @@ def test_a_pipe_gets_only_what_stays(capsys: pytest.CaptureFixture[str]) -> None
         status.progress("x", 1, 2)
         status.say("done  now")
     assert capsys.readouterr() == ("", "done  now\n")
+
+
+HOSTILE = "a\x1b]0;t\x07\x9b31m\x7f\u202eb\u2028\ud800c"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_whatever_is_printed_is_cleaned(stream: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with safe_output():
+        print(HOSTILE, HOSTILE, file=getattr(sys, stream))
+        sys.stderr.write(HOSTILE)
+    shown = "".join(capsys.readouterr())
+    assert not drives_a_terminal(shown)
+    assert "a]0;t31mb\ufffdc" in shown
+
+
+def test_lines_on_stderr_are_cut_and_results_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with safe_output():
+        print("x" * 10_000 + "\n" + "y" * 10_000, file=sys.stderr)
+        print("z" * 10_000)
+    shown = capsys.readouterr()
+    assert [len(line) for line in shown.err.splitlines()] == [600, 600]
+    assert shown.out == "z" * 10_000 + "\n"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), OSError(5, "I/O")])
+def test_stderr_may_be_lost_but_stdout_may_not(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise error
+
+    before = Full(), Full()
+    monkeypatch.setattr(sys, "stdout", before[0])
+    monkeypatch.setattr(sys, "stderr", before[1])
+    with safe_output():
+        print("x", file=sys.stderr, flush=True)
+        with pytest.raises(FileError, match="stdout cannot be written"):
+            print("x", flush=True)
+    assert (sys.stdout, sys.stderr) == before
+
+
+def test_the_terminal_s_own_sequences_go_past_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = terminal_on_stderr(monkeypatch)
+    with safe_output(), Status() as status:
+        status.show(HOSTILE)
+        assert terminal.lines == ["a]0;t31mb\ufffdc"]
+        raw(sys.stderr).write("\x1b[2K")
+    assert terminal.text.endswith("\x1b[2K")

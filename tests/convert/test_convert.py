@@ -18,7 +18,7 @@ from liquid_mlx.convert import Progress, convert, plan
 from liquid_mlx.convert.read.layout import backbone_shapes, expected_shapes, torch_shape
 from liquid_mlx.convert.read.safetensors import open_safetensors
 from liquid_mlx.convert.read.tensor import to_bytes
-from liquid_mlx.errors import CheckpointError, HubError, LiquidError, UsageError
+from liquid_mlx.errors import CheckpointError, FileError, HubError, LiquidError, UsageError
 from tests.convert.conftest import GOLDEN, VQGAN, copy_checkpoint, write_checkpoint
 
 
@@ -343,7 +343,7 @@ def test_what_exists_is_not_overwritten(checkpoint: Path, tmp_path: Path, kind: 
         "file": lambda: out.write_text("mine"),
         "link": lambda: out.symlink_to("nowhere"),
     }[kind]()
-    with pytest.raises(CheckpointError, match="exists already"):
+    with pytest.raises(FileError, match="exists already"):
         convert(checkpoint, out)
     assert left_in(tmp_path) == {"checkpoint", "out"}
 

@@ -16,82 +16,12 @@ from liquid_mlx.convert import convert
 from liquid_mlx.convert.api import peak_memory
 from liquid_mlx.errors import LiquidError
 from tests.convert.conftest import copy_checkpoint
+from tests.fuzz.damage import BYTES, absurd_header, absurd_value
 
-ABSURD = [
-    *(-1, 0, 1, 2**31 - 1, 2**31, 2**63, 10**30, 0.5, 1e308, float("nan"), True, None, "", "x"),
-    *([], [[]], {}, {"a": 1}, [2**40] * 3, "\x00", "../..", "/etc/passwd", "\ud800"),
-]
 ORDERS = 25
 PER_FILE = 20
 
 
-def flip(data: bytearray, chance: random.Random) -> None:
-    for _ in range(chance.choice([1, 1, 3, 20])):
-        at = chance.choice([len(data), 4096, 200])  # headers more often than their share
-        data[chance.randrange(min(at, len(data)))] = chance.randrange(256)
-
-
-def cut(data: bytearray, chance: random.Random) -> None:
-    del data[chance.randrange(len(data)) :]
-
-
-def splice(data: bytearray, chance: random.Random) -> None:
-    start, stop = sorted(chance.randrange(min(len(data), 20_000)) for _ in range(2))
-    data[start:stop] = data[: chance.randrange(64)]
-
-
-def grow(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(min(len(data), 20_000))
-    data[at:at] = chance.randbytes(chance.choice([1, 8, 1000]))
-
-
-def integer(data: bytearray, chance: random.Random) -> None:
-    """Put an extreme number where a length or an offset may be."""
-    at = chance.randrange(max(1, min(len(data) - 8, 4096)))
-    data[at : at + 8] = chance.choice([0, 1, 2**31, 2**32 - 1, 2**62, 2**64 - 1]).to_bytes(
-        8, "little"
-    )
-
-
-def bytes_of(change: Callable[[bytearray, random.Random], None]) -> Callable:
-    def run(path: Path, chance: random.Random) -> None:
-        data = bytearray(path.read_bytes())
-        change(data, chance)
-        path.write_bytes(data)
-
-    return run
-
-
-def absurd_value(path: Path, chance: random.Random) -> None:
-    """Replace one value somewhere in a JSON file."""
-    values = json.loads(path.read_text())
-    holder = values
-    while True:
-        keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
-        if not keys:
-            break
-        key = chance.choice(keys)
-        if isinstance(holder[key], (dict, list)) and holder[key] and chance.random() < 0.8:
-            holder = holder[key]
-            continue
-        holder[key] = chance.choice(ABSURD)
-        break
-    path.write_text(json.dumps(values))
-
-
-def absurd_header(path: Path, chance: random.Random) -> None:
-    """Replace one value in a safetensors header, keeping the header's own length right."""
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    inner = path.with_suffix(".json")
-    inner.write_bytes(data[8 : 8 + length])
-    absurd_value(inner, chance)
-    text = inner.read_bytes()
-    inner.unlink()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
-
-
-BYTES = [bytes_of(change) for change in (flip, cut, splice, grow, integer)]
 TARGETS: dict[str, tuple[str, list[Callable]]] = {
     "model-00001-of-00002.safetensors": ("llama_tiny", [*BYTES, absurd_header]),
     "model.safetensors.index.json": ("llama_tiny", [*BYTES, absurd_value]),

@@ -17,7 +17,8 @@ import pytest
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert import Progress, convert
-from liquid_mlx.errors import CheckpointError
+from liquid_mlx.convert.write.atomic import tmp_name
+from liquid_mlx.errors import CheckpointError, FileError
 from liquid_mlx.weights import load_backbone, load_vqgan
 from tests.conftest import heed_interrupts
 from tests.convert.conftest import write_checkpoint
@@ -32,6 +33,10 @@ try:
 except LiquidError as error:
     sys.exit(f"liquid: {error}")
 """
+
+
+def is_tmp(name: str) -> bool:
+    return name.startswith(".liquid-mlx-") and name.endswith(".tmp")
 
 
 def left_in(folder: Path) -> set[str]:
@@ -72,7 +77,7 @@ def test_killed_at_any_moment(larger: Path, tmp_path: Path) -> None:
         time.sleep(moments.uniform(0, seconds * 0.5))
         process.kill()
         process.communicate()  # closes its pipes, too
-        assert left_in(tmp_path) <= {"out", ".out.partial"}
+        assert {name for name in left_in(tmp_path) if not is_tmp(name)} <= {"out"}
         if out.exists():  # it was quick enough: then it is whole
             assert {path.name: path.read_bytes() for path in out.iterdir()} == expected
             shutil.rmtree(out)
@@ -89,12 +94,12 @@ def test_killed_at_any_moment(larger: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_no_model(checkpoint: Path, tmp_path: Path) -> None:
-    partial = tmp_path / ".out.partial"
-    partial.mkdir()
-    (partial / "model.safetensors").write_bytes(b"old")
-    (partial / "stranger").write_bytes(b"old")
+    for name in (f".liquid-mlx-{'0' * 16}.tmp", tmp_name(tmp_path / "out").name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stranger").write_bytes(b"old")
+    (tmp_path / ".liquid-mlx-mine.tmp").mkdir()
     convert(checkpoint, tmp_path / "out", verify_result=False)
-    assert left_in(tmp_path) == {"checkpoint", "out"}
+    assert left_in(tmp_path) == {"checkpoint", "out", ".liquid-mlx-mine.tmp"}
     assert "stranger" not in left_in(tmp_path / "out")
 
 
@@ -113,7 +118,7 @@ def test_a_signal_leaves_nothing(larger: Path, tmp_path: Path) -> None:
     process = start(larger, tmp_path / "out", preexec_fn=heed_interrupts)
     assert process.stdout is not None
     process.stdout.readline()
-    while not (tmp_path / ".out.partial" / "vqgan.safetensors").exists():
+    while not (tmp_name(tmp_path / "out") / "vqgan.safetensors").exists():
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     process.communicate()
@@ -126,7 +131,7 @@ def test_two_at_once(checkpoint: Path, tmp_path: Path) -> None:
 
     def again(progress: Progress) -> None:
         if not messages:
-            with pytest.raises(CheckpointError, match="Another conversion") as error:
+            with pytest.raises(FileError, match="Another conversion") as error:
                 convert(checkpoint, tmp_path / "out")
             messages.append(str(error.value))
 
@@ -140,7 +145,7 @@ def test_a_target_that_appears_meanwhile_is_kept(checkpoint: Path, tmp_path: Pat
         (tmp_path / "out").mkdir(exist_ok=True)
         (tmp_path / "out" / "mine").write_text("mine")
 
-    with pytest.raises(CheckpointError, match="appeared meanwhile"):
+    with pytest.raises(FileError, match="appeared meanwhile"):
         convert(checkpoint, tmp_path / "out", on_progress=appear, verify_result=False)
     assert left_in(tmp_path) == {"checkpoint", "out"}
     assert left_in(tmp_path / "out") == {"mine"}
@@ -194,12 +199,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_small_disk(larger: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CheckpointError, match=r"has 0\.0 GB left"):
+    with pytest.raises(FileError, match=r"has 0\.0 GB left"):
         convert(larger, small_disk / "out")
     assert left_in(small_disk) == set()
     usage = shutil.disk_usage(small_disk)._replace(free=10**12)  # it fills up after the check
     monkeypatch.setattr("liquid_mlx.convert.write.atomic.shutil.disk_usage", lambda _: usage)
-    with pytest.raises(CheckpointError, match=r"cannot be written \(No space left"):
+    with pytest.raises(FileError, match=r"cannot be written \(No space left"):
         convert(larger, small_disk / "out")
     assert left_in(small_disk) == set()
 
@@ -207,5 +212,5 @@ def test_a_small_disk(larger: Path, small_disk: Path, monkeypatch: pytest.Monkey
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_parent_that_cannot_be_written(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with pytest.raises(FileError, match="cannot be written"):
         convert(checkpoint, tmp_path / "locked" / "out")

@@ -13,6 +13,7 @@ from liquid_mlx.evaluation.scorers.gqa import score_gqa
 from liquid_mlx.evaluation.scorers.mme import score_mme, score_mme_folder
 from liquid_mlx.evaluation.scorers.pope import score_pope
 from liquid_mlx.evaluation.scorers.vqa import score_textvqa, score_vqav2
+from liquid_mlx.files import user_path
 
 SCORERS: dict[str, Callable[[Answers, Path, Path | None], Scored]] = {
     "vqav2": score_vqav2,
@@ -40,8 +41,12 @@ def score(
     Raises:
         FileError: a file is missing, another, or does not belong to the others.
     """
-    if task == "mme" and answers.expanduser().is_dir():
+    if task == "mme" and user_path(answers).is_dir():
         return score_mme_folder(answers)
     if annotations is None:
         raise FileError(f"{task} is scored against --annotations: name the benchmark's own file.")
-    return SCORERS[task](read_answers(answers), annotations, questions)
+    try:
+        return SCORERS[task](read_answers(answers), annotations, questions)
+    except (TypeError, ValueError, AttributeError, LookupError) as error:  # of foreign JSON
+        reason = f"{type(error).__name__}: {str(error)[:100]}"
+        raise FileError(f"{annotations} has another form than {task}'s file ({reason}).") from None

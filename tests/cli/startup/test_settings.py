@@ -101,7 +101,7 @@ def test_the_model_of_all_commands_can_be_set(run: Run, monkeypatch: pytest.Monk
         ("guidance = 3", "stand below [generate]"),
         ("[genrate]\nguidance = 3", "did you mean generate?"),
         ("[generate]\nguidence = 3", "did you mean guidance?"),
-        ("[generate]\nguidance = [1, 2]", "one value"),
+        ("[generate]\nguidance = [1, 2]", "is one text, number"),
         ("[generate]\nprompt = 'x'", "no setting 'prompt'"),
     ],
 )

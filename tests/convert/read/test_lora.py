@@ -8,9 +8,13 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from liquid_mlx.convert import convert
 from liquid_mlx.convert.read.files import open_weights
+from liquid_mlx.convert.read.lora import Merged, merge
+from liquid_mlx.convert.read.tensor import Declared
 from liquid_mlx.errors import CheckpointError
 
 PREFIX = "base_model.model."
@@ -130,3 +134,36 @@ def test_a_merged_weight_that_overflows_is_named(checkpoint: Path, tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"q_proj\.weight has values beyond .*float16"):
         convert(checkpoint, tmp_path / "out", adapter=adapter, dtype="float16")
     assert not (tmp_path / "out").exists()
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(2**62) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(
+        ["lora_alpha", "alpha_pattern", "peft_type", "use_rslora", "use_dora", "fan_in_fan_out"]
+    ),
+    value=VALUE | st.dictionaries(st.sampled_from(["q_proj", "self_attn.q_proj", "("]), VALUE),
+)
+def test_any_config_of_an_adapter_gives_finite_weights_or_one_sentence(
+    tmp_path_factory: pytest.TempPathFactory, name: str, value: object
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "lora"
+    if not folder.exists():
+        write_adapter(folder, PAIR)
+    values = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, name: value}
+    (folder / "adapter_config.json").write_text(json.dumps(values))
+    base = Declared((64, 64), "float32")
+    try:
+        (found,) = merge({f"{QUERY}.weight": base}, folder).values()
+    except CheckpointError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert isinstance(found, Merged)
+        assert abs(found.scale) <= 1e6
+    assert len(message) < 600

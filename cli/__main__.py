@@ -1,0 +1,5 @@
+"""``python -m liquid_mlx.cli`` is ``liquid``."""
+
+from .entry import main
+
+main()

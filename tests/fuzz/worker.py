@@ -1,0 +1,142 @@
+"""Runs cases inside this process, and looks at what came out: the limits of the fuzz.
+
+``python -m tests.fuzz.worker WORLD SEED START STOP [SURFACE]`` prints a line before each case and
+one after it, so that whoever started it knows which case killed or hung it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import unicodedata
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from liquid_mlx import model
+from liquid_mlx.cli.main import app
+from tests.fuzz.surfaces import SURFACES, Case, World
+
+SECONDS, BYTES, CHARACTERS = 20, 2_000_000_000, 600
+RLIMIT = 12_000_000_000  # of address space, so that a bomb kills this process and not the machine
+EXIT_CODES = (0, 1, 2, 3)
+DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def make(world: World, seed: int, index: int, surface: str = "") -> tuple[str, Case]:
+    """Case ``index`` of a seed, its files written to the current folder."""
+    chance = random.Random(f"{seed}-{index}")
+    weights = [weight for _, weight in SURFACES.values()]
+    drawn = chance.choices(list(SURFACES), weights)[0]
+    return surface or drawn, SURFACES[surface or drawn][0](world, chance)
+
+
+def run(case: Case) -> tuple[int, str]:
+    """Run a case; its exit code, and what is wrong with how it ended or nothing."""
+    _reset_peak()
+    began = time.process_time()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = CliRunner().invoke(app, case.argv, input=case.stdin, prog_name="liquid")
+    if time.process_time() - began > SECONDS:
+        return done.exit_code, f"took {time.process_time() - began:.0f} s"
+    if (peak := _peak()) > BYTES:
+        return done.exit_code, f"took {peak / 1e9:.1f} GB"
+    if done.exception and not isinstance(done.exception, SystemExit):
+        return done.exit_code, "".join(traceback.format_exception(done.exception))
+    return done.exit_code, judge(done.exit_code, done.stdout, done.stderr) or _left()
+
+
+def judge(code: int, stdout: str, stderr: str) -> str:
+    """What is wrong with an exit code and what was said."""
+    if code not in EXIT_CODES:
+        return f"exit code {code}: {stderr[-500:]}"
+    if "Traceback" in stdout + stderr:
+        return stderr[-3000:]
+    if bad := sorted({c for c in stdout + stderr if _controls(c)}):
+        return f"control characters {bad}"
+    lines = stderr.splitlines()
+    if any(len(line) > CHARACTERS for line in lines):
+        return f"a sentence of {max(map(len, lines))} characters"
+    start = {1: "liquid: ", 2: "Error: ", 3: "liquid: "}.get(code, "")
+    if code and not any(line.startswith(start) for line in lines):
+        return f"exit code {code} and no sentence: {stderr[-500:]!r}"
+    return ""
+
+
+def _controls(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return (kind in ("Cc", "Cs", "Zl", "Zp") and character not in "\n\t") or character in DIRECTION
+
+
+def _left() -> str:
+    left = [str(path) for path in Path().rglob(".liquid-mlx-*")]
+    return f"left {left}" if left else ""
+
+
+def _reset_peak() -> None:
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """The most memory since the last reset; elsewhere than on Linux since the start."""
+    if sys.platform == "linux":
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@contextmanager
+def own_folder() -> Iterator[None]:
+    """A new current folder, deleted afterwards."""
+    before = Path.cwd()
+    folder = tempfile.mkdtemp(prefix="fuzz-")
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def keep_model(world: World) -> None:
+    """Load the model that is not what a case damages once for all cases."""
+    load, kept = model.load, functools.cache(model.load)
+
+    def loaded(name: str | Path, **options: object) -> model.Liquid:
+        return (kept if str(name) == str(world.model) else load)(name, **options)
+
+    model.load = loaded
+
+
+def main() -> None:
+    world = World(*(Path(sys.argv[1], name) for name in ("model", "checkpoint", "adapter")))
+    seed, start, stop = map(int, sys.argv[2:5])
+    if sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_AS, (RLIMIT, RLIMIT))
+    keep_model(world)
+    said = os.fdopen(os.dup(1), "w")
+    for index in range(start, stop):
+        with own_folder():
+            surface, case = make(world, seed, index, "".join(sys.argv[5:6]))
+            print(json.dumps({"case": index, "surface": surface, "argv": case.argv}), file=said)
+            said.flush()
+            code, problem = run(case)
+            line = {"done": index, "code": code, "problem": problem}
+            print(json.dumps(line), file=said, flush=True)
+
+
+if __name__ == "__main__":
+    main()
