@@ -2,7 +2,9 @@
 
 MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted with
 every quantization, and each result is scored as in ``training.evaluate``: on everyday prompts
-and questions that training never saw. Prompts, questions and seeds are the same for all.
+and questions that training never saw. Prompts, questions and seeds are the same for all. KL is
+that of ``liquid compare``, against the unquantized model on sequences that it draws: how well it
+predicts what is lost is the rank correlation under the table.
 """
 
 from __future__ import annotations
@@ -13,8 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import liquid_mlx
 from liquid_mlx.convert import convert
+from liquid_mlx.evaluation.compare import compare
+from liquid_mlx.evaluation.plots import curves
 from training.evaluate import measure_prompts, measure_questions
 
 QUANTIZATIONS: dict[str, dict[str, Any]] = {
@@ -32,28 +38,64 @@ def main() -> None:
     parser.add_argument("--vqgan")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of pictures")
     parser.add_argument("--only", nargs="*", choices=QUANTIZATIONS, default=list(QUANTIZATIONS))
+    parser.add_argument("--sequences", type=int, default=16, help="that KL is measured on")
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--plot", type=Path, help="write images and answers over KL as SVG")
     options = parser.parse_args()
-    figures = {}
-    print("| quantization | bits per weight | weights' error | cosine | images | answers |")
-    print("|---|---|---|---|---|---|")
-    for name in options.only:
-        figures[name] = score(options.model, options.vqgan, QUANTIZATIONS[name], options.share)
-        print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    figures: dict[str, dict[str, Any]] = {}
+    print("| quantization | bits per weight | weights' error | cosine | images | answers | KL |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole"
+        convert(options.model, whole, vqgan=options.vqgan)
+        for name in options.only:
+            figures[name] = score(options, name, whole)
+            print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    for kind in ("images", "answers"):
+        pairs = [(found["kl"]["guided"], found[kind]) for found in figures.values()]
+        print(f"\nRank correlation of KL (guided) and {kind}: {rank_correlation(pairs):.2f}")
+    if options.plot:
+        options.plot.write_text(plot(figures))
 
 
-def score(model: str, vqgan: str | None, options: dict[str, Any], share: float) -> dict[str, Any]:
+def score(options: argparse.Namespace, name: str, whole: Path) -> dict[str, Any]:
     """Convert with one quantization in a folder of its own and measure it."""
     with tempfile.TemporaryDirectory() as folder:
-        done = convert(model, Path(folder) / "model", vqgan=vqgan, **options)
-        liquid = liquid_mlx.load(Path(folder) / "model")
+        place = Path(folder) / "model"
+        done = convert(options.model, place, vqgan=options.vqgan, **QUANTIZATIONS[name])
+        liquid, share = liquid_mlx.load(place), options.share
+        compared = compare(str(whole), str(place), count=options.sequences)["scores"]
+        kinds = ("conditional", "unconditional", "guided", "text")
         return {
             **done.to_dict(),
             "images": measure_prompts(liquid, share).summary()["right"],
             "answers": measure_questions(liquid, share, off_grid=False).summary()["right"],
+            "kl": {kind: compared[kind]["kl"] for kind in kinds},
         }
+
+
+def rank_correlation(pairs: list[tuple[float, float]]) -> float:
+    """Spearman's: the correlation of ranks, equal values sharing theirs."""
+    values = np.array(pairs)
+    ranks = [(column[:, None] > column).sum(1) + (column[:, None] == column).sum(1) / 2
+             for column in values.T]  # fmt: skip
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def plot(figures: dict[str, dict[str, Any]]) -> str:
+    """Shares that are right over the logarithm of KL; the unquantized model has none."""
+    lines = {
+        kind: [
+            (float(np.log10(found["kl"]["guided"])), found[kind])
+            for found in figures.values()
+            if found["kl"]["guided"] > 0
+        ]
+        for kind in ("images", "answers")
+    }
+    text = curves(lines, "log10 of KL (guided, nats a code)", "right", dots=True)
+    return text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-size="12" ')
 
 
 def cells(figures: dict[str, Any]) -> list[str]:
@@ -65,6 +107,7 @@ def cells(figures: dict[str, Any]) -> list[str]:
         f"{found['cosine']:.4f}",
         f"{figures['images']:.0%}",
         f"{figures['answers']:.0%}",
+        f"{figures['kl']['guided']:.2g}",
     ]
 
 

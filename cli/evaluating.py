@@ -46,9 +46,16 @@ class Chooser(Asker):
 
 
 def ask(
-    task: str, file: Path, images: Path, answers: Path, model: str, max_tokens: int,
-    dtype: str | None, status: Status,
-) -> dict[str, Any]:  # fmt: skip
+    task: str,
+    file: Path,
+    images: Path,
+    answers: Path,
+    model: str,
+    adapter: list[str] | None,
+    max_tokens: int,
+    dtype: str | None,
+    status: Status,
+) -> dict[str, Any]:
     """Answer what ``answers`` does not answer yet; what the report says of the run.
 
     Raises:
@@ -56,7 +63,7 @@ def ask(
     """
     questions, listed = _questions(task, file, images)
     done = Answers(answers, questions)
-    liquid = options.load_model(model, status, dtype=dtype)
+    liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
     sampling = options.Sampling(
         max_tokens=max_tokens, temperature=0.0, top_k=0, top_p=1.0, seed=None
     )
@@ -69,6 +76,7 @@ def ask(
             "temperature": 0,
             "max_tokens": max_tokens,
             "exif": False,
+            "adapter": adapter,
             **described(liquid),
         },
         "seconds": status.seconds,

@@ -69,8 +69,8 @@ class Prompts:
     def _text(self, text: str) -> list[int]:
         return self._tokenizer.encode(well_formed(text), add_special_tokens=False).ids
 
-    def plain(self, text: str, *, start: bool = True) -> list[int]:
-        """The ids of a text by itself, behind ``<bos>`` for the tokenizers that add it."""
+    def text_ids(self, text: str, *, start: bool = True) -> list[int]:
+        """The ids of a text, or of none, behind ``<bos>`` for the tokenizers that add it."""
         return [*(self._start if start else []), *self._text(text)]
 
     def _size_words(self, size: Size) -> str:

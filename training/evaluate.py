@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 import liquid_mlx
+from liquid_mlx.evaluation.figures import Scored, mean
 from training import everyday
 from training.judge import SPECK, Reading, read
 from training.measures.conversations import converse
@@ -81,6 +82,8 @@ class Measured:
 
     def summary(self) -> dict[str, Any]:
         found: dict[str, Any] = {"right": float(np.mean(self.right)), "of": len(self.right)}
+        rows = [(float(right), 1.0) for right in self.right]
+        found["interval"] = Scored("", {"all": rows}, mean("right")).intervals()["all"]["right"]
         if self.specks:
             found["clean"] = float(np.mean([speck <= SPECK for speck in self.specks]))
         found["seconds"] = round(self.seconds, 1)

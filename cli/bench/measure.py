@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import mlx.core as mx
@@ -214,6 +215,6 @@ def share(r: dict[str, Any]) -> str:
         f"{r['step_seconds'][2] * 1e3:.2f} ms",
         f"{r['percent_of_bound']:.0f} %",
         f"{r['picture_seconds']:.1f} s",
-        f"liquid-mlx {__version__}, MLX {mx.__version__}",
+        f"liquid-mlx {__version__}, MLX {version('mlx')}",
     )
     return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"

@@ -34,6 +34,7 @@ def compare(
         float | None,
         typer.Option(metavar="G", help="Of drawing, and of the guided distribution."),
     ] = None,
+    adapter: options.Adapter = None,
     dtype: options.Dtype = None,
     report: Annotated[
         list[Path] | None,
@@ -42,7 +43,10 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="All digits, as JSON.")] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compare two models on sequences that the first one draws."""
+    """Compare two models on sequences that the first one draws.
+
+    An adapter is that of the second model.
+    """
     from liquid_mlx.evaluation.compare import compare as measure
 
     from ..training_data import pairs
@@ -71,6 +75,7 @@ def compare(
             seed=seed,
             guidance=guidance,
             dtype=dtype,
+            adapter=adapter or (),
             progress=show,
         )
         evaluating.write_reports([found], report or [], status)

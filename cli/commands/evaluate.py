@@ -63,6 +63,7 @@ def _add(task: str) -> None:
             typer.Option(metavar="DIR", help="Their images: what has no answer yet is asked."),
         ] = None,
         model: options.Model = "demo",
+        adapter: options.Adapter = None,
         max_tokens: options.MaxTokens = MAX_TOKENS,
         dtype: options.Dtype = None,
         seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the intervals.")] = 0,
@@ -80,7 +81,9 @@ def _add(task: str) -> None:
         with Status(quiet) as status:
             run = {}
             if images is not None and asked is not None:
-                run = evaluating.ask(task, asked, images, answers, model, max_tokens, dtype, status)
+                run = evaluating.ask(
+                    task, asked, images, answers, model, adapter, max_tokens, dtype, status
+                )
             scored = score(task, answers, annotations, questions)
             files = {"answers": answers, "annotations": annotations, "questions": questions}
             found = scored_report(
@@ -127,6 +130,7 @@ def draw(
     pictures: Pictures,
     each: Each = None,
     model: options.Model = "demo",
+    adapter: options.Adapter = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the first picture.")] = 0,
     guidance: Annotated[float | None, typer.Option(metavar="G", help="1 is off.")] = None,
     temperature: Annotated[float | None, typer.Option(metavar="T", help="0 is greedy.")] = None,
@@ -144,11 +148,17 @@ def draw(
     tasks = _tasks(name, prompts, each)
     output = pictures.expanduser()
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype)
+        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
         settings: dict[str, Any] = {
             "guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         }  # fmt: skip
-        counts = {"set": name, "each": tasks[0].count, "seed": seed, "model": model}
+        counts = {
+            "set": name,
+            "each": tasks[0].count,
+            "seed": seed,
+            "model": model,
+            "adapter": adapter,
+        }
         prompt_sets.keep_settings(output, counts | settings | evaluating.described(liquid))
         status.start("drawing")
         failed = drawing.draw_set(
@@ -174,6 +184,7 @@ def judge(
     pictures: Pictures,
     each: Each = None,
     model: options.Model = "demo",
+    adapter: options.Adapter = None,
     dtype: options.Dtype = None,
     report: Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="All digits, as JSON.")] = False,
@@ -186,7 +197,7 @@ def judge(
     evaluating.check_reports(report or [])
     tasks = _tasks(name, prompts, each)
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype)
+        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
         status.start("judging")
         scored = drawing.judge(
             liquid,
@@ -198,7 +209,7 @@ def judge(
             scored,
             label=JUDGED,
             model=model,
-            settings={"set": name, **evaluating.described(liquid)},
+            settings={"set": name, "adapter": adapter, **evaluating.described(liquid)},
             seconds=status.seconds,
             peak_memory=peak_memory(),
         )

@@ -22,8 +22,8 @@ def drawing(subject: Subject) -> list[Check]:
         same = []
         for made in subject.stored["drawn"]:
             codes = subject.liquid.generate_image(made["prompt"], seed=made["seed"])[0].codes
-            differ = np.flatnonzero(codes.reshape(-1) != np.ravel(made["codes"]))
-            same.append(f"from {differ[0]} on" if len(differ) else "")
+            other = np.flatnonzero(codes.reshape(-1) != np.ravel(made["codes"]))
+            same.append(f"from {other[0]} on" if len(other) else "")
         differ = [place for place in same if place]
         found = f"{len(same) - len(differ)} of {len(same)} drawings have the stored codes"
         if differ:

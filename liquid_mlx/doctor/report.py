@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 
 import mlx.core as mx
 
@@ -41,7 +42,7 @@ def machine() -> dict[str, str]:
         "system": f"macOS {system}" if system else f"{platform.system()} {platform.release()}",
         "device": mx.default_device().type.name,
         "memory for MLX": f"{available() / 1e9:.1f} GB",
-        "versions": f"liquid-mlx {__version__}, MLX {mx.__version__}, "
+        "versions": f"liquid-mlx {__version__}, MLX {version('mlx')}, "
         f"Python {platform.python_version()}",
         "MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "not set"),
     }

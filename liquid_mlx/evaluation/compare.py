@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 COUNT = 16  # sequences
 SHOWN = 6  # pairs of pictures in a report
 POINTS = 64  # of a curve
-Loader = Callable[[str], Liquid]
 
 
 @dataclass
@@ -59,8 +58,8 @@ def compare(
     seed: int = 0,
     guidance: float | None = None,
     dtype: str | None = None,
+    adapter: Sequence[str] = (),
     progress: Progress = lambda what, done, total: None,
-    loader: Loader | None = None,
 ) -> dict[str, Any]:
     """A report of how far the second model is from the first.
 
@@ -71,17 +70,16 @@ def compare(
         pairs: pictures with captions, instead of drawn sequences.
         seed: of the sequences; also of the intervals, which resample sequences.
         guidance: for drawing, and of the guided distribution; None is the first model's own.
-        loader: instead of ``load``, to attach adapters.
+        adapter: of the second model, as ``load`` takes it.
 
     Raises:
         UsageError: the models do not share their vocabulary.
         LiquidError: as ``load`` and ``Liquid.generate_images``.
     """
-    read: Loader = loader or (lambda name: load(name, dtype=dtype))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         mx.reset_peak_memory()
-        liquid = read(first)
+        liquid = load(first, dtype=dtype)
         drawn = _sequences(liquid, count, prompts, pairs, seed, guidance, progress)
         scale = liquid.config.recommended.guidance if guidance is None else guidance
         config, stop = liquid.config, sorted(liquid.engine.stop)
@@ -89,7 +87,7 @@ def compare(
         del liquid
         mx.clear_cache()
         mx.reset_peak_memory()
-        liquid = read(second)
+        liquid = load(second, dtype=dtype, adapter=adapter)
         _check(config, liquid.config)
         rows = _Rows(folder, one, scale, stop)
         other = _run(liquid, drawn, None, progress, second, seed, guidance, rows)
@@ -107,6 +105,7 @@ def compare(
             "from": "given pairs" if pairs else "given prompts" if prompts else "the first model",
             "guidance": scale,
             "seed": seed,
+            **({"adapter": ", ".join(adapter)} if adapter else {}),
         },
         curves=rows.curves(),
         pictures=_pictures(drawn, one, other),

@@ -61,14 +61,14 @@ class LiquidLM(TemplateLM):  # type: ignore[misc]
 
     @property
     def prefix_token_id(self) -> int:
-        start = self.liquid.prompts.plain("")
+        start = self.liquid.prompts.text_ids("")
         return start[0] if start else self.eot_token_id
 
     def tok_encode(
         self, string: str, add_special_tokens: bool | None = None, **_: Any
     ) -> list[int]:
         """The ids of a text, behind ``<bos>`` for the tokenizers that add it."""
-        return self.liquid.prompts.plain(string, start=add_special_tokens is not False)
+        return self.liquid.prompts.text_ids(string, start=add_special_tokens is not False)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Pair], disable_tqdm: bool = False, **_: Any

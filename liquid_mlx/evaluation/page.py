@@ -25,6 +25,8 @@ td, th { padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px soli
 svg { max-width: 100%; height: auto; display: block; margin: .5rem 0 }
 svg text { font: 12px system-ui, sans-serif; fill: #1a202c }
 svg .w { stroke: #1a202c; stroke-width: 1.5 } svg .a { stroke: #a0aec0; fill: none }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 2rem }
+.plots h3 { font-size: .95rem; margin: .6rem 0 0 }
 .label { background: #fefcbf; padding: .4rem .8rem }
 .shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem }
 .shown div { border: 1px solid #e2e8f0; padding: .6rem; overflow-wrap: anywhere; font-size: 13px }
@@ -69,9 +71,9 @@ def _plots(reports: Sequence[Mapping[str, Any]]) -> list[str]:
     parts = []
     for name, listed in found.items():
         groups, values, intervals = zip(*listed[:MOST_BARS], strict=True)
-        parts.append(f"<h3>{escape(name)}</h3>")
-        parts.append(bars(groups, values, intervals, [title(r) for r in reports]))
-    return parts
+        plot = bars(groups, values, intervals, [title(r) for r in reports])
+        parts.append(f"<div><h3>{escape(name)}</h3>{plot}</div>")
+    return ['<div class="plots">', *parts, "</div>"] if parts else []
 
 
 def _figures(reports: Sequence[Mapping[str, Any]]) -> str:

@@ -12,13 +12,14 @@ import numpy as np
 from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.answer import check_length, stream_text
 from liquid_mlx.generation.image import Draw
+from liquid_mlx.generation.likelihood import code_logits
+from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.images import ImageSource
 from liquid_mlx.memory import limits
-from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.params import SEEDS, ImageParams, TextParams
 
 if TYPE_CHECKING:
-    from liquid_mlx.generation.image import Head
+    from liquid_mlx.generation.engine import Engine
     from liquid_mlx.model import Liquid
 
 CAPTION_TOKENS = 64
@@ -50,7 +51,10 @@ class Logits:
 
 @dataclass(frozen=True)
 class Ids:
-    """The token ids of one sequence: three contexts, and what follows each."""
+    """How a model reads one sequence: the ids of three contexts, and what follows each.
+
+    ``codes`` are codes, all else token ids.
+    """
 
     prompt: list[int]
     unconditional: list[int]
@@ -132,7 +136,7 @@ def token_ids(liquid: Liquid, sequence: Drawn) -> Ids:
     return Ids(
         prompts.draw(sequence.prompt, size),
         prompts.unconditional(size),
-        (sequence.codes.reshape(-1) + liquid.config.image_offset).tolist(),
+        sequence.codes.reshape(-1).tolist(),
         [*shared, *rest],
         prompts.reply(sequence.caption),
     )
@@ -140,22 +144,29 @@ def token_ids(liquid: Liquid, sequence: Drawn) -> Ids:
 
 def predict(liquid: Liquid, ids: Ids) -> Logits:
     """The model's logits along a sequence, all places of a context in one forward pass each."""
-    engine = liquid.engine
-    return Logits(
-        _behind(liquid, ids.prompt, ids.codes[:-1], engine.image_head),
-        _behind(liquid, ids.unconditional, ids.codes[:-1], engine.image_head),
-        _behind(liquid, ids.picture, ids.caption, engine.text_head),
-    )
-
-
-def _behind(liquid: Liquid, context: list[int], ids: list[int], head: Head) -> np.ndarray:
-    """Logits [len(ids) + 1, n]: for each of ids, and for what follows them."""
-    backbone, length = liquid.engine.backbone, len(context) + len(ids)
-    check_length(liquid.engine, length)
-    cache = KVCache.empty(liquid.config.backbone, 1, length, backbone.dtype)
+    engine, codes = liquid.engine, len(ids.codes)
+    check_length(engine, max(len(ids.prompt) + codes, len(ids.picture) + len(ids.caption)))
     with limits():
-        hidden = backbone(mx.array([context + ids]), cache)[0, len(context) - 1 :]
-        return np.array(head(hidden).astype(mx.float32))
+        return Logits(
+            _of_codes(engine, ids.prompt, ids.codes),
+            _of_codes(engine, ids.unconditional, ids.codes),
+            _of_text(engine, ids.picture, ids.caption),
+        )
+
+
+def _of_codes(engine: Engine, context: list[int], codes: list[int]) -> np.ndarray:
+    """Logits [codes, n_codes] behind a prompt."""
+    pieces = code_logits(engine, prefill(engine.backbone, context), np.array([codes]))
+    return np.concatenate([np.array(piece[0]) for piece in pieces])
+
+
+def _of_text(engine: Engine, context: list[int], text: list[int]) -> np.ndarray:
+    """Logits [len(text) + 1, text ids]: for each of a text's ids, and for what follows them."""
+    prefix = prefill(engine.backbone, context)
+    prefix.cache.reserve(prefix.cache.offset + len(text))
+    hidden = engine.backbone(mx.array([text]), prefix.cache)
+    states = mx.concatenate([prefix.hidden, hidden], axis=1)[0]
+    return np.array(engine.text_head(states).astype(mx.float32))
 
 
 @dataclass

@@ -117,6 +117,7 @@ class Models:
                 source, adapters = self._sources[name]
                 liquid = load(source, dtype=self._dtype, adapter=adapters)
                 liquid.name = name  # what pictures say of their model; a path tells too much
+                liquid.adapters = ()
                 used = weight_bytes(liquid.engine.backbone, liquid.engine.backbone.dtype)
                 used += weight_bytes(liquid.vqgan, mx.float32)
                 self.loaded[name] = Loaded(name, liquid, Batch(liquid.engine, liquid.config, used))

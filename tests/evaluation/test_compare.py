@@ -48,7 +48,7 @@ def test_figures_are_those_of_a_loop_over_logits(folders: tuple[str, str]) -> No
     for drawn in teacher.draw_sequences(one, PROMPTS, 4, 2.0, quiet):
         ids = teacher.token_ids(one, drawn)
         for name, context in (("conditional", ids.prompt), ("unconditional", ids.unconditional)):
-            row = context + ids.codes[:-1]
+            row = context + [code + offset for code in ids.codes[:-1]]
             kl[name] += loop_kl(one, other, row, offset, offset + codes, len(context) - 1)
         kl["text"] += loop_kl(
             one, other, ids.picture + ids.caption, 0, offset, len(ids.picture) - 1

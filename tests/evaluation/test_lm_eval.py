@@ -71,8 +71,8 @@ def test_a_local_task_runs_end_to_end(lm: Any, tiny: Liquid, tmp_path: Path) -> 
         for (total, greedy), choice in zip(
             sample["filtered_resps"], rows[0]["choices"], strict=True
         ):
-            context = tiny.prompts.plain(f"Question: {sample['doc']['question']}\nAnswer:")
-            both = tiny.prompts.plain(f"Question: {sample['doc']['question']}\nAnswer:{choice}")
+            context = tiny.prompts.text_ids(f"Question: {sample['doc']['question']}\nAnswer:")
+            both = tiny.prompts.text_ids(f"Question: {sample['doc']['question']}\nAnswer:{choice}")
             expected = log_likelihood(tiny, context, both[len(context) :])
             assert total == pytest.approx(expected[0], abs=2e-4)
             assert greedy == expected[1]
@@ -97,7 +97,7 @@ def test_rows_of_a_batch_are_scored_as_alone(lm: Any, tiny: Liquid) -> None:
 
 def test_a_whole_text_is_the_sum_of_its_tokens(lm: Any, tiny: Liquid) -> None:
     text = "a red circle above a blue star"
-    ids, start = tiny.prompts.plain(text, start=False), tiny.prompts.plain("")
+    ids, start = tiny.prompts.text_ids(text, start=False), tiny.prompts.text_ids("")
     expected, _ = log_likelihood(tiny, start, ids)
     (total,) = lm.loglikelihood_rolling([SimpleNamespace(args=(text,))])
     assert total == pytest.approx(expected, abs=2e-4)

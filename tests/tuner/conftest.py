@@ -55,7 +55,10 @@ def settings(**values: object) -> TrainSettings:
 
 
 def trainer(
-    folder: Path, run: TrainSettings | None = None, sources: list[Source] | None = None
+    folder: Path,
+    run: TrainSettings | None = None,
+    sources: list[Source] | None = None,
+    group: mx.distributed.Group | None = None,
 ) -> Trainer:
     """A new trainer of a converted folder."""
     run = run or settings()
@@ -64,7 +67,7 @@ def trainer(
     sources = sources or [Source("all", 1.0, records(config))]
     order = Order(examples, sources, run.examples_per_step, run.seed)
     backbone = load_backbone(folder, config, "float32", fuse=False)
-    return Trainer(backbone, config, run, order)
+    return Trainer(backbone, config, run, order, group)
 
 
 def lora(**values: object) -> TrainSettings:

@@ -7,6 +7,7 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten, tree_unflatten
 
 from liquid_mlx import CheckpointError, UsageError
 from liquid_mlx.config import LiquidConfig
@@ -155,6 +156,30 @@ def test_a_state_of_another_run_is_refused(tiny, converted, tmp_path):
     strange = trainer(converted("gemma2_tiny"), settings())
     with pytest.raises(CheckpointError, match="another model"):
         checkpoint.resume(strange, saved, about, tmp_path)
+
+
+@pytest.mark.parametrize("adapter", [{"dropout": 0.2}, {"kind": "dora"}, {"embeddings": True}])
+def test_a_step_is_one_graph_as_compiling_it_needs(tiny, tmp_path, adapter):
+    one = trainer(tiny, lora(**adapter))
+    batch = one._batch(next(one._order.batches()))
+    names = list(trained(one.backbone))
+    fields = sorted(batch)
+
+    def step(*arrays):
+        parameters = tree_unflatten(list(zip(names, arrays, strict=False)))
+        rest = dict(zip(fields, arrays[len(names) :], strict=False))
+        losses, found = one._gradients(parameters, rest, arrays[-1])
+        return [losses, *(array for _, array in tree_flatten(found))]
+
+    inputs = [*trained(one.backbone).values(), *(batch[f] for f in fields), mx.random.key(3)]
+    plain = step(*inputs)
+    mx.eval(plain)
+    # Exported, a function is traced like a compiled one: nothing in it may be evaluated.
+    mx.export_function(str(tmp_path / "step.mlxfn"), step, *inputs)
+    for ours, theirs in zip(
+        plain, mx.import_function(str(tmp_path / "step.mlxfn"))(*inputs), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "no step", "settings", "another file"])
