@@ -1,5 +1,5 @@
 """``python -m liquid_mlx``: the ``liquid`` command."""
 
-from liquid_mlx.cli.main import main
+from liquid_mlx.cli.entry import main
 
 main()

@@ -182,6 +182,10 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: it is missing, empty, or not an image.
     """
+    if isinstance(source, HoldsImage):
+        return source.image.size
+    if isinstance(source, np.ndarray):
+        return _from_array(source).size
     if isinstance(source, Image.Image):
         return source.size
     with _open(source, "The image" if isinstance(source, bytes) else str(source)) as image:

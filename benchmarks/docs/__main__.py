@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.pictures:
         pictures.write_examples(pages.ROOT / "examples" / "pictures")
-    new = {"docs/cli.md": reference(), "docs/errors.md": errors.page()}
+    new = {"docs/cli.md": reference(), "docs/reference/errors.md": errors.page()}
     new |= {f"docs/{name}": svg for name, svg in plots.plots().items()}
     for page in options.pages:
         print(page, file=sys.stderr)
@@ -49,8 +49,8 @@ def main() -> None:
                 path.parent.mkdir(exist_ok=True)
                 atomic_write(path, text)
     if not options.check:
-        pictures.write_growing(pages.ROOT / "docs" / "growing.png")
-        pictures.write_gallery(pages.ROOT / "docs" / "gallery.png")
+        pictures.write_growing(pages.ROOT / "docs/pictures/growing.png")
+        pictures.write_gallery(pages.ROOT / "docs/examples/gallery.png")
     raise SystemExit(options.check and changed)
 
 

@@ -1,4 +1,4 @@
-"""Every sentence that a user's mistake can cause, read from the source: ``docs/errors.md``."""
+"""Every sentence that a user's mistake can cause, read from the source: the page ``errors.md``."""
 
 from __future__ import annotations
 

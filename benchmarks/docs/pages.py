@@ -27,8 +27,8 @@ PAGES = (
     "docs/vqa.md",
     "docs/editing.md",
     "docs/settings.md",
-    "docs/gallery.md",
-    "docs/recipes.md",
+    "docs/examples/gallery.md",
+    "docs/examples/recipes.md",
     "examples/README.md",
 )
 _BLOCK = re.compile(

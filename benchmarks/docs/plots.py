@@ -1,7 +1,7 @@
 """Plots for the pages where people would rather look than read: bars as SVG, from the numbers.
 
 Speed and memory come from the prediction of ``liquid bench --plan``, quality from the table of
-``docs/quantization.md``, which ``python -m benchmarks.quantization`` measured.
+``docs/reference/quantization.md``, which ``python -m benchmarks.quantization`` measured.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def plots() -> dict[str, str]:
 def quality() -> list[tuple[str, float, float, str]]:
     """The share of right images of two objects by quantization, from the page's table."""
     found = []
-    for line in (ROOT / "docs/quantization.md").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / "docs/reference/quantization.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 7 and re.fullmatch(r"\d+%", cells[5]):
             found.append((cells[0], 0.0, float(cells[5][:-1]), cells[5]))

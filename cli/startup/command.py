@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx.errors import UsageError
 
@@ -32,7 +32,8 @@ class Command(TyperCommand):
         own: dict[str, settings.Setting] = {}
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(typed):
             name = self.name or ""
-            commands = ctx.parent.command.commands if ctx.parent else (name,)
+            root = ctx.find_root().command
+            commands = root.commands if isinstance(root, TyperGroup) else (name,)
             own = settings.defaults(name, self, commands)
             ctx.default_map = {name: setting.value for name, setting in own.items()}
         try:

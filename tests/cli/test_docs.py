@@ -37,7 +37,7 @@ def test_the_reference_is_current() -> None:
 
 
 def test_the_list_of_errors_is_current() -> None:
-    assert text_of("docs/errors.md") == errors.page()
+    assert text_of("docs/reference/errors.md") == errors.page()
 
 
 @pytest.mark.parametrize("name", plots.plots())
@@ -171,9 +171,9 @@ def test_the_example_pictures_are_those_of_the_world(path: Path) -> None:
 
 
 def test_the_moving_picture_moves() -> None:
-    with Image.open(ROOT / "docs/growing.png") as image:
+    with Image.open(ROOT / "docs/pictures/growing.png") as image:
         assert getattr(image, "n_frames", 1) > 4
-    assert (ROOT / "docs/growing.png").stat().st_size < 2**20
+    assert (ROOT / "docs/pictures/growing.png").stat().st_size < 2**20
 
 
 @pytest.mark.slow
