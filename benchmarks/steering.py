@@ -150,9 +150,10 @@ def measure_masks(liquid: Liquid, share: float) -> None:
     wanted = max(5, round(100 * share))
     counts = (1, CANDIDATES)
     found: dict[int, list[str]] = {count: [] for count in counts}
-    for seed, (text, pairs) in enumerate(scenes(3 * wanted, 2)):
-        (picture,) = liquid.generate_image(text, seed=seed)
-        reading = read(pixels(picture))
+    some = scenes(2 * wanted, 2)
+    pictures = liquid.generate_images([text for text, _ in some], seeds=0)
+    for (_, pairs), picture in zip(some, pictures, strict=True):
+        seed, reading = picture.settings.seed, read(pixels(picture))
         if not is_right(pairs, picture):
             continue
         which = rng.randrange(2)
@@ -161,11 +162,18 @@ def measure_masks(liquid: Liquid, share: float) -> None:
         free = [pair for pair in PAIRS if pair not in pairs]
         new = rng.choice(free)
         named_now = [named(*(new if i == which else pair)) for i, pair in enumerate(pairs)]
-        for count in counts:
-            (edited,) = liquid.edit(
-                picture, " and ".join(named_now), mask=mask, candidates=count, seed=seed
-            )
-            assert np.array_equal(edited.codes[~mask], picture.codes[~mask])
+        every = liquid.generate_image(
+            " and ".join(named_now),
+            keep=picture.codes,
+            mask=mask,
+            best_of=CANDIDATES,
+            judge="kept",
+            keep_all=True,
+            seed=seed,
+        )
+        assert all(np.array_equal(one.codes[~mask], picture.codes[~mask]) for one in every)
+        first = next(one for one in every if one.settings.seed == seed)  # what 1 would give
+        for count, edited in zip(counts, (first, every[0]), strict=True):
             there = read(pixels(edited))
             found[count].append(beside(reading, there, gone, new, NEAR * cell))
         if len(found[1]) == wanted:
@@ -194,7 +202,7 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 def measure_vary(liquid: Liquid, share: float) -> None:
     """Variations of pictures whose noise is known, and of the same pictures without it."""
     prompts = scenes(max(5, round(40 * share)), 2)
-    pictures = [liquid.generate_image(text, seed=i)[0] for i, (text, _) in enumerate(prompts)]
+    pictures = liquid.generate_images([text for text, _ in prompts], seeds=0)
     rows: list[tuple[object, ...]] = [("strength", "equal codes", "PSNR", "equal codes", "PSNR")]
     for strength in STRENGTHS:
         cells: list[str] = []
@@ -232,35 +240,23 @@ def settings_where_a_choice_helps(liquid: Liquid, share: float) -> dict[str, flo
 def measure_best(liquid: Liquid, share: float) -> None:
     """Four of each prompt, once; then which of them each judge would have kept."""
     settings = settings_where_a_choice_helps(liquid, share)
-    prompts = scenes(max(10, round(200 * share)), 3)
+    some = scenes(max(10, round(200 * share)), 3)
+    prompts, seeds = [text for text, _ in some], [1000 + CANDIDATES * i for i in range(len(some))]
+    common: dict[str, Any] = {"seeds": seeds, "best_of": CANDIDATES, **settings}
+    every = liquid.generate_images(prompts, keep_all=True, **common)
+    pruned = liquid.generate_images(prompts, prune=True, **common)
     kept: dict[str, list[bool]] = {}
-    pruned: list[bool] = []
-    seconds: dict[str, float] = {"one": 0.0, "four": 0.0, "best of 4": 0.0, "with pruning": 0.0}
-    for i, (text, pairs) in enumerate(prompts):
-        common = {"seed": 1000 + CANDIDATES * i, **settings}
-
-        def draw(text: str = text, common: dict = common, **more: Any) -> list[GeneratedImage]:
-            return liquid.generate_image(text, **common, **more)
-
-        spent, _ = timed(draw)
-        seconds["one"] += spent
-        spent, singles = timed(lambda: draw(count=CANDIDATES))
-        seconds["four"] += spent
-        spent, _ = timed(lambda: draw(best_of=CANDIDATES))
-        seconds["best of 4"] += spent
-        spent, (half,) = timed(lambda: draw(best_of=CANDIDATES, prune=True))
-        seconds["with pruning"] += spent
-        every = draw(best_of=CANDIDATES, keep_all=True)
-        right = {one.settings.seed: is_right(pairs, one) for one in singles}
-        said = [(one.settings.seed, one.settings.steered["best_of"]) for one in every]
+    for i, ((_, pairs), seed) in enumerate(zip(some, seeds, strict=True)):
+        mine = every[CANDIDATES * i : CANDIDATES * (i + 1)]
+        right = {one.settings.seed: is_right(pairs, one) for one in mine}
+        said = [(one.settings.seed, one.settings.steered["best_of"]) for one in mine]
         for judge in ("likelihood", "yes", "score"):
-            seed = max(said, key=lambda pair: pair[1][judge])[0]
-            kept.setdefault(judge, []).append(right[seed])
-        kept.setdefault("one", []).append(right[singles[0].settings.seed])
+            best = max(said, key=lambda pair, judge=judge: pair[1][judge])[0]
+            kept.setdefault(judge, []).append(right[best])
+        kept.setdefault("both, with pruning", []).append(right[pruned[i].settings.seed])
         kept.setdefault("any of four", []).append(any(right.values()))
-        pruned.append(right[half.settings.seed])
-    kept["both, with pruning"] = pruned
-    single = np.mean(kept.pop("one"))
+        kept.setdefault("one", []).append(right[seed])
+    single = float(np.mean(kept.pop("one")))
     print(f"\n### Best of {CANDIDATES}: {len(prompts)} prompts of three things, {settings}\n")
     words = {"yes": "question", "score": "both"}
     rows = [
@@ -269,10 +265,32 @@ def measure_best(liquid: Liquid, share: float) -> None:
     ]
     alone = ("one alone", f"{100 * single:.1f} %", "-")
     table(("kept by", "right", "of the wrong ones gone"), alone, *rows)
-    one = seconds["one"]
+    time_best(liquid, prompts[: max(3, round(12 * share))], settings)
+
+
+def time_best(liquid: Liquid, prompts: Sequence[str], settings: dict[str, float]) -> None:
+    """Seconds of a call for one prompt, the four ways in turns."""
+    ways: dict[str, dict[str, Any]] = {
+        "one": {},
+        f"{CANDIDATES}, all kept": {"count": CANDIDATES},
+        f"best of {CANDIDATES}": {"best_of": CANDIDATES},
+        "with pruning": {"best_of": CANDIDATES, "prune": True},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for seed, prompt in enumerate(prompts):
+        for name, way in ways.items():
+            spent, _ = timed(
+                lambda prompt=prompt, seed=seed, way=way: liquid.generate_image(
+                    prompt, seed=seed, **settings, **way
+                )
+            )
+            seconds[name].append(spent)
     table(
-        ("drawing", "s a picture", "times one"),
-        *((name, f"{s / len(prompts):.3f}", f"{s / one:.2f}") for name, s in seconds.items()),
+        ("drawing", "s", "times one"),
+        *(
+            (name, f"{median(v):.3f}", f"{median(v) / median(seconds['one']):.2f}")
+            for name, v in seconds.items()
+        ),
     )
 
 

@@ -40,7 +40,10 @@ COMMANDS = {
     "finetune": ("finetune", "Fine-tune a model on your images, questions and texts."),
     "fuse": ("fuse", "Merge adapters into a model."),
     "bench": ("bench", "Measure a model on this machine, or predict its speed on Apple's chips."),
-    "evaluate": ("evaluate", "Measure a model: benchmarks, prompt sets, distances of pictures, and reports."),
+    "evaluate": (
+        "evaluate",
+        "Measure a model: benchmarks, prompt sets, distances of pictures, and reports.",
+    ),
     "compare": ("compare", "Compare two models on sequences that the first one draws."),
     "doctor": ("doctor", "Check that this machine computes what it should."),
     "models": ("models", "List the models on this machine."),

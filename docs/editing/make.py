@@ -15,7 +15,7 @@ from PIL import Image
 FOLDER = Path(__file__).parent
 PAGE = FOLDER.with_suffix(".md")
 STRIPS = {
-    "continue": ["circle.png", "half-1.png", "half-2.png", "half-3.png"],
+    "continue": ["above.png", "below-1.png", "below-2.png", "below-3.png"],
     "mask": ["two.png", "right-half.png", "heart.png", "heart-of-four.png"],
     "vary": ["two.png", "little.png", "much.png"],
     "best": ["ranked.png", "ranked-2.png", "ranked-3.png", "ranked-4.png"],

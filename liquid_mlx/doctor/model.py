@@ -19,16 +19,16 @@ def drawing(subject: Subject) -> list[Check]:
     """The model in float32 against what its maker's CPU drew, saw and answered."""
 
     def draw() -> str:
-        same = []
+        parted: list[str] = []
         for made in subject.stored["drawn"]:
             codes = subject.liquid.generate_image(made["prompt"], seed=made["seed"])[0].codes
-            other = np.flatnonzero(codes.reshape(-1) != np.ravel(made["codes"]))
-            same.append(f"from {other[0]} on" if len(other) else "")
-        differ = [place for place in same if place]
-        found = f"{len(same) - len(differ)} of {len(same)} drawings have the stored codes"
-        if differ:
-            found += f"; others come {', '.join(differ)} of {codes.size}"
-        if len(differ) > len(same) // 4:  # one may part at a near-tie
+            places = np.flatnonzero(codes.reshape(-1) != np.ravel(made["codes"]))
+            parted += [f"from {places[0]} of {codes.size} on"] if len(places) else []
+        drawn = len(subject.stored["drawn"])
+        found = f"{drawn - len(parted)} of {drawn} drawings have the stored codes"
+        if parted:
+            found += f", others not {', '.join(parted)}"
+        if len(parted) > drawn // 4:  # one may part at a near-tie
             raise WrongError(found)
         return found
 

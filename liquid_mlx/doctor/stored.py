@@ -59,5 +59,5 @@ def colours(picture: Image.Image, codes: Any) -> np.ndarray:
     rows, columns = len(codes), len(codes[0])
     pixels = np.asarray(picture)
     cells = pixels.reshape(rows, len(pixels) // rows, columns, pixels.shape[1] // columns, 3)
-    means: np.ndarray = np.rint(cells.mean(axis=(1, 3))).astype(int)
-    return means
+    mean: np.ndarray = np.rint(cells.mean(axis=(1, 3))).astype(int)
+    return mean

@@ -48,9 +48,7 @@ def page(reports: Sequence[Mapping[str, Any]], images: Path | None = None) -> st
     parts += [f'<p class="label">{escape(str(label))}</p>' for label in labels]
     parts += ["<h2>Figures</h2>", *_plots(reports), _figures(reports)]
     for found in reports:
-        drawn = found.get("curves")
-        for name, plot in (drawn if isinstance(drawn, dict) else {}).items():
-            parts += [f"<h2>{escape(name)}</h2>", curves(plot["lines"], plot["x"], plot["y"])]
+        parts += _curves(found)
         parts += _pictures(found, images) + _examples(found, images)
         parts += [f"<h2>How it was measured: {escape(title(found))}</h2>", _facts(found)]
     body = "\n".join(parts)
@@ -74,6 +72,20 @@ def _plots(reports: Sequence[Mapping[str, Any]]) -> list[str]:
         plot = bars(groups, values, intervals, [title(r) for r in reports])
         parts.append(f"<div><h3>{escape(name)}</h3>{plot}</div>")
     return ['<div class="plots">', *parts, "</div>"] if parts else []
+
+
+def _curves(found: Mapping[str, Any]) -> list[str]:
+    parts = []
+    try:
+        for name, plot in (found.get("curves") or {}).items():
+            lines = {
+                str(key): [(float(x), float(y)) for x, y in line]
+                for key, line in plot["lines"].items()
+            }
+            parts += [f"<h2>{escape(name)}</h2>", curves(lines, str(plot["x"]), str(plot["y"]))]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []  # a report that somebody else wrote
+    return parts
 
 
 def _figures(reports: Sequence[Mapping[str, Any]]) -> str:

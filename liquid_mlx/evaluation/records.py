@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
 def read_any(path: Path) -> Any:
     """The value of a JSON file; raises FileError."""
     try:
-        return json.loads(read_text(path))
+        return json.loads(read_text(path), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path} cannot be read as JSON ({str(error)[:200]}).") from None
 
@@ -61,6 +61,11 @@ def read_jsonl(path: Path, *names: str) -> list[dict[str, Any]]:
     return jsonl(read_text(path), path, *names)
 
 
+def _no_number(text: str) -> float:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise ValueError(f"{text} is no number")
+
+
 def jsonl(text: str, path: Path, *names: str) -> list[dict[str, Any]]:
     """The same from the file's text."""
     rows = []
@@ -68,7 +73,7 @@ def jsonl(text: str, path: Path, *names: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=_no_number)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict) or not all(name in row for name in names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -95,19 +96,37 @@ def read_report(path: Path) -> dict[str, Any]:
     found = read_any(path)
     if not isinstance(found, dict) or not isinstance(found.get("task"), str):
         raise FileError(f"{path} is not a report of `liquid evaluate` or `liquid compare`.")
-    scores, intervals = found.get("scores"), found.setdefault("intervals", {})
-    tables = [scores, *(scores.values() if isinstance(scores, dict) else [None])]
-    tables += [intervals, *(intervals.values() if isinstance(intervals, dict) else [None])]
-    numbers = [
-        value
-        for group in (scores if isinstance(scores, dict) else {}).values()
-        for value in (group if isinstance(group, dict) else {}).values()
-    ]
-    if not all(isinstance(table, dict) for table in tables) or not all(
-        value is None or isinstance(value, int | float) for value in numbers
-    ):
-        raise FileError(f"{path} is a report without scores.")
+    found.setdefault("intervals", {})
+    for name, fits in (("scores", _is_figure), ("intervals", _is_interval)):
+        groups = found.get(name)
+        if not isinstance(groups, dict) or not all(
+            isinstance(group, dict) and all(map(fits, group.values())) for group in groups.values()
+        ):
+            raise FileError(f"{path} is a report without {name}.")
+    for name in ("examples", "pictures"):
+        shown = found.get(name)
+        kept = [item for item in shown if _is_shown(item)] if isinstance(shown, list) else []
+        found |= {name: kept} if name in found else {}
     return found
+
+
+def _is_figure(value: object) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (number and math.isfinite(value))  # type: ignore[arg-type]
+
+
+def _is_interval(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and None not in value
+        and all(map(_is_figure, value))
+    )
+
+
+def _is_shown(item: object) -> bool:
+    """Whether it is an answer with its score, or a picture."""
+    return isinstance(item, dict) and isinstance(item.get("score", 0.0), int | float)
 
 
 def title(found: Mapping[str, Any]) -> str:

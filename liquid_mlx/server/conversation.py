@@ -87,8 +87,6 @@ async def _parts(content: Any, name: str, remote: bool) -> list[Part]:
             parts.append(Part(picture=await picture_of(url, f"{place}.image_url", remote)))
         else:
             raise bad(f"{place}.type is text or image_url.", f"{place}.type", "invalid_value")
-    if all(part.picture is None for part in parts):
-        return parts
     return parts
 
 

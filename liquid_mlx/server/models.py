@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -41,7 +42,7 @@ class Loaded:
         Args:
             drawn: it is one of a model's pictures, which may have its codes inside.
         """
-        key = picture, drawn
+        key = hashlib.sha256(picture).digest(), drawn
         if key not in self._codes:
             encode = self.liquid.codes if drawn else self.liquid.encode
             self._codes[key] = encode(picture)

@@ -32,9 +32,7 @@ def fetch(url: str, param: str) -> bytes:
     for _ in range(MOST_REDIRECTS + 1):
         try:
             found = _get(url, param, end)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if isinstance(error, APIError):
-                raise
+        except (OSError, http.client.HTTPException, ValueError):
             raise _failed("The picture's address cannot be reached.", param) from None
         if isinstance(found, bytes):
             return found

@@ -100,12 +100,30 @@ def test_markdown_keeps_its_columns_whatever_a_model_is_called() -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "{}", '{"task": "x"}', '{"task": "x", "scores": []}', '{"task": 1, "scores": {}}',
-     '{"task": "x", "scores": {"a": {"b": "c"}}}', '{"task": "x", "scores": {"a": 1}}'],
+     '{"task": "x", "scores": {"a": {"b": "c"}}}', '{"task": "x", "scores": {"a": 1}}',
+     '{"task": "x", "scores": {"a": {"b": NaN}}}', '{"task": "x", "scores": {"a": {"b": 1e999}}}',
+     '{"task": "x", "scores": {}, "intervals": {"a": {"b": [1]}}}'],
 )  # fmt: skip
 def test_what_is_no_report_ends_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(FileError):
         read_report(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"examples": [1, {"score": "x"}, {"question": 3, "score": 1, "image": []}]},
+        {"pictures": "x", "curves": [1]},
+        {"curves": {"a": {"x": 1, "y": 2, "lines": {"b": [1]}}}},
+        {"model": [1], "settings": {"a": [None]}, "label": 3, "machine": 2},
+    ],
+)
+def test_odd_parts_of_a_report_do_not_end_in_an_error(tmp_path: Path, odd: dict[str, Any]) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(made() | odd))
+    found = read_report(tmp_path / "a.json")
+    Tags(page([found], tmp_path))
+    assert markdown([found])
 
 
 def test_examples_are_half_wrong_and_half_right_where_there_are_both() -> None:

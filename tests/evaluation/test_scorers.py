@@ -237,3 +237,19 @@ def test_what_is_not_a_file_of_answers_or_annotations_ends_in_a_sentence(
         score(task, good, odd, good)
     with pytest.raises(FileError):
         score(task, good, tmp_path / "missing", good)
+
+
+ODD = {
+    "vqav2": {"annotations": [{"question_id": 1, "answers": 3}]},
+    "textvqa": {"data": [{"image_id": [], "question": 1, "answers": "x" * 10}]},
+    "gqa": {"1": {"answer": "x", "types": 1, "question": 2}},
+}
+
+
+@pytest.mark.parametrize("task", ODD)
+def test_annotations_with_values_of_other_kinds_end_in_a_sentence(
+    tmp_path: Path, task: str
+) -> None:
+    rows = [{"question_id": "1", "prompt": "a\nb", "text": "x"}]
+    with pytest.raises(FileError):
+        score(task, lines(tmp_path / "a.jsonl", rows), whole(tmp_path / "n.json", ODD[task]))

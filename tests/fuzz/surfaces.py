@@ -181,7 +181,7 @@ def edits(world: World, chance: random.Random) -> Case:
     """Pictures and masks for edits and variations."""
     picture("out of a camera.png", size=(70, 50))
     mask = Path(name(chance))
-    Image.new(chance.choice(["1", "L", "RGBA"]), (8, 8), chance.choice([0, 1])).save(mask)
+    Image.new(chance.choice(["1", "L", "RGBA"]), (8, 8), chance.choice([0, 1])).save(mask, "PNG")
     if chance.random() < 0.6:
         damage(mask, chance)
     how = chance.choice([["--mask", f"./{mask}"], ["--keep-rows", number(chance)]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 
 import mlx.core as mx
 import numpy as np
@@ -11,7 +12,9 @@ import openai
 import pytest
 from PIL import Image
 
-from tests.server.conftest import picture
+from liquid_mlx.results import ImageStep, TextStep
+from liquid_mlx.server.app import Options
+from tests.server.conftest import picture, serving
 
 QUESTION = "What is this?"
 
@@ -300,3 +303,37 @@ def test_unsupported_things_are_refused_not_ignored(client):
             messages=[{"role": "user", "content": "hello"}],
             tools=[{"type": "function", "function": {"name": "f"}}],
         )
+
+
+def test_pictures_in_an_answer_are_sent_with_it(converted):
+    asked_for = [{"role": "user", "content": "draw a boat"}]
+    settings = {"max_tokens": 14, "temperature": 1.0, "seed": 11}
+    with serving([str(converted("gemma_tiny", interleaved=True))], Options()) as running:
+        model = running.state.models.loaded[running.model].liquid
+        model.engine.stop = set()
+        object.__setattr__(model.config, "interleaved", False)
+        tokens = [step.token for step in model.stream_chat(asked_for, **settings)]
+        object.__setattr__(model.config, "interleaved", True)
+        model.prompts._special["boi"] = tokens[3]  # a token that it does write
+        steps = list(model.stream_chat(asked_for, **settings))
+        text = "".join(step.text for step in steps if isinstance(step, TextStep))
+        drawn = [
+            step.images()[0].image.tobytes()
+            for step in steps
+            if isinstance(step, ImageStep) and step.position == step.total
+        ]
+        assert drawn
+
+        def pictures(images):
+            urls = [image["image_url"]["url"] for image in images]
+            return [picture(url.split(",")[1]).tobytes() for url in urls]
+
+        body = {"messages": asked_for, **settings}
+        message = running.post("/v1/chat/completions", body).json()["choices"][0]["message"]
+        assert message["content"] == text
+        assert pictures(message["images"]) == drawn
+        streamed = running.post("/v1/chat/completions", {**body, "stream": True}).text
+        events = [json.loads(line[6:]) for line in streamed.split("\n\n") if "{" in line]
+        deltas = [event["choices"][0]["delta"] for event in events]
+        assert "".join(delta.get("content", "") for delta in deltas) == text
+        assert pictures([image for delta in deltas for image in delta.get("images", [])]) == drawn

@@ -197,9 +197,11 @@ class Steering(Drawing):
         params = self._params_of(start, guidance, temperature, top_k, top_p)
         prompts = [self._prompt_of(start, prompt)] * count
         same = {"model": self.name, "dtype": str(self._dtype).removeprefix("mlx.core.")}
+        adapters = start.settings.get("adapters", [])
         if (
             params.temperature > 0
             and all(start.settings.get(name) == value for name, value in same.items())
+            and adapters == list(self.adapters)
             and not {"edit", "variation"} & set(start.settings)
         ):
             (own,) = seeds_for(start.settings.get("seed"), 1)

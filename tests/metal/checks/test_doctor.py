@@ -21,18 +21,21 @@ from liquid_mlx.kernels import (
 @pytest.fixture
 def subject(schedules, monkeypatch, tmp_path):
     monkeypatch.setattr(dispatch, "_fitting", {})
-    return Subject(tmp_path, backend="metal", codes=(64, 257), width=48, channels=64)
+    return Subject(tmp_path, backend="metal", codes=(64,), width=48, channels=64)
 
 
 def findings(subject):
-    return {found.name: found for found in map(doctor.run, kernels.kernels(subject))}
+    """Of one dtype: each text takes a second to compile."""
+    checks = kernels.kernels(subject)
+    assert len(checks) == 12
+    found = [doctor.run(check) for check in checks if check.name.endswith("bfloat16")]
+    return {finding.name: finding for finding in found}
 
 
 def test_the_kernels_pass_and_their_threads_are_named(subject):
     found = findings(subject)
     assert {finding.state for finding in found.values()} == {"passed"}
-    assert len(found) == 12
-    assert "sample [64] mlx.core.float16 guided 32" in found["sampler, float16"].detail
+    assert "sample [64] mlx.core.bfloat16 guided 32" in found["sampler, bfloat16"].detail
 
 
 def changed(monkeypatch, module, name, before, after):
