@@ -21,5 +21,4 @@ lint:
 	$(BIN)/lint-imports
 
 docs:
-	$(BIN)/python -m liquid_mlx.cli.reference > docs/cli.md.new
-	mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m benchmarks.docs

@@ -58,10 +58,11 @@ class OutputOptions:
     settings: Mapping[str, Any]
     metadata: bool = True
     sidecar: bool = False
-    preview: bool = False
+    preview: bool | None = False  # None: where the terminal shows pictures well
     keep_partial: bool = False
     steps_folder: Path | None = None
     overwrite: bool = False
+    scale: int = 1
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,11 @@ def _watched(
     preview: Preview | None = None
     again = 0.0
     for step in steps:
-        if preview is None and how.preview:
+        if preview is None and how.preview is not False:
             preview = Preview(step.settings[0].width, step.settings[0].height)
         row, within = divmod(step.position, step.columns)
         now = time.perf_counter()
-        active = preview is not None and preview.active
+        active = preview is not None and (preview.active if how.preview else preview.good)
         showing = active and (now >= again or step.position == step.total)
         if not within and (showing or how.steps_folder):
             pictures = step.images()
@@ -185,7 +186,7 @@ def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> Non
 def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
     """Write a picture, and its settings beside it if asked."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path, how.metadata, how.overwrite)
+    picture.save(path, how.metadata, how.overwrite, scale=how.scale)
     if how.sidecar:
         text = to_json(picture.settings.to_dict(), indent=2)
         atomic_write(sidecar(path), text + "\n", how.overwrite)

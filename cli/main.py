@@ -14,8 +14,10 @@ from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx._version import __version__
 from liquid_mlx.display import sentence
-from liquid_mlx.errors import LiquidError, UsageError
+from liquid_mlx.errors import LiquidError
 
+from .startup import hints
+from .startup.command import Command, CommandLineError
 from .terminal import open_streams, safe_output
 
 EXIT_CODES = """\
@@ -46,21 +48,8 @@ COMMANDS = {
     "doctor": ("doctor", "Check that this machine computes what it should."),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
+    "config": ("info", "Show the settings in force, and where each is from."),
 }
-
-
-# A wrong command line; its own name is in another module with every version of typer.
-CommandLineError: Any = typer.BadParameter.__base__
-
-
-class Command(TyperCommand):
-    """One command; arguments that cannot be combined end it as the parser's own errors do."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UsageError as error:
-            ctx.fail(str(error))
 
 
 @contextmanager
@@ -83,11 +72,27 @@ class Commands(TyperGroup):
     def __init__(self, **attributes: Any):
         super().__init__(**attributes)
         for name, (_, summary) in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=summary))
+            self.add_command(TyperCommand(name, help=summary, short_help=summary))  # in full
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[Any, Any, list[str]]:
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            hint = hints.for_command(args, self.commands)
+            ctx.fail(hints.joined(f"There is no command {args[0]!r:.60}", hint))
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name else command, rest
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except CommandLineError as error:
+            if getattr(error, "option_name", ""):
+                own = [name for param in self.params for name in param.opts]
+                hint = hints.for_option(error.option_name, own, ())
+                error.message = hints.joined(
+                    str(error.message), hint or "Options stand behind the command."
+                )
+                error.possibilities = None
+            raise
 
     def make_context(self, *arguments: Any, **more: Any) -> Any:
         with _short_errors():

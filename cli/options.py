@@ -24,7 +24,12 @@ Model = Annotated[
 OptionalModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME", envvar="LIQUID_MODEL", help=MODEL_HELP, show_default="demo"
+        "--model",
+        metavar="NAME",
+        envvar="LIQUID_MODEL",
+        help=MODEL_HELP.replace("demo", "demo (default)"),
+        show_default=False,
+        show_envvar=False,
     ),
 ]
 Adapter = Annotated[
@@ -40,10 +45,14 @@ Dtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print times and memory on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object per line, as they come.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the images when they are done.")]
+Scale = Annotated[
+    int, typer.Option(metavar="N", min=1, max=64, help="Enlarge N times.", show_default=False)
+]
 NoExif = Annotated[
     bool, typer.Option("--no-exif", help="Ignore EXIF orientation, as the reference does.")
 ]

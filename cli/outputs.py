@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from liquid_mlx.errors import FileError
 from liquid_mlx.files import read_bytes, user_path
+
+from .terminal import Status
 
 DEFAULT_NAME = "{prompt}-{seed}.png"
 _NAME_BYTES = 100
@@ -60,7 +64,29 @@ def check_free(paths: Iterable[Path], overwrite: bool) -> None:
         if path.is_dir():
             raise FileError(f"{path} is a folder: give the name of a file.")
         if path.exists() and not overwrite:
-            raise FileError(f"{path} exists already: give another name, or add --overwrite.")
+            raise FileError(
+                f"{path} exists already: give another name ({free_name(path)} is free), or add "
+                "--overwrite."
+            )
+
+
+def free_name(path: Path) -> Path:
+    """The first of NAME-1, NAME-2, ... that does not exist."""
+    names = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in itertools.count(1))
+    return next(name for name in names if not name.exists())
+
+
+def open_files(paths: Sequence[Path], status: Status) -> None:
+    """Show files in the desktop's own viewer (macOS: open; elsewhere xdg-open), if it has one."""
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    if shutil.which(opener) is None:
+        status.say(f"--open needs the program {opener}, which is not here")
+        return
+    silent = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in range(3)]
+    groups = [paths] if opener == "open" else [[path] for path in paths]
+    for group in groups:  # xdg-open takes one file; a full path cannot be read as an option
+        command = [opener, *(str(path.absolute()) for path in group)]
+        os.posix_spawnp(opener, command, os.environ, file_actions=silent)
 
 
 def read_lines(path: Path) -> list[str]:

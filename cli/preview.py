@@ -56,6 +56,11 @@ class Preview:
         """Whether this terminal can show pictures."""
         return self._protocol is not None
 
+    @property
+    def good(self) -> bool:
+        """Whether it shows them well: not in the 256 colours of older terminals."""
+        return self.active and self._protocol != "blocks256"
+
     def show(self, picture: Image.Image) -> None:
         """Show a picture, or its upper part; the cursor stays on the line below."""
         if not self.active:

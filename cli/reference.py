@@ -1,4 +1,4 @@
-"""``python -m liquid_mlx.cli.reference > docs/cli.md``: the reference of every command."""
+"""The reference of every command: ``docs/cli.md``, which ``python -m benchmarks.docs`` writes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from .main import COMMANDS, EXIT_CODES, load_command
 HEADER = f"""\
 # Commands
 
-Generated from the commands by `python -m liquid_mlx.cli.reference > docs/cli.md`; a test keeps it
-current.
+Generated from the commands by `python -m benchmarks.docs`; a test keeps it current.
 
 Results go to stdout; progress, summaries and errors go to stderr. In a pipe there is no progress
 and no colour, and rows are tab-separated. Control characters in the text of models and files are
@@ -23,6 +22,8 @@ long.
 | Variable | Meaning |
 |---|---|
 | `LIQUID_MODEL` | the model to use without `--model` |
+| `LIQUID_OUTPUT_FOLDER`, `LIQUID_PREVIEW`, ... | other [defaults of your own](settings.md) |
+| `LIQUID_CONFIG` | another config file |
 | `HF_HOME` | the folder of the Hugging Face cache |
 | `HF_HUB_OFFLINE` | set to 1, the cache is used without network access |
 | `NO_COLOR` | no colours, and no preview in coloured blocks |
@@ -84,7 +85,3 @@ def _default(option: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(reference(), end="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +24,46 @@ from liquid_mlx.errors import (
 )
 
 if TYPE_CHECKING:
-    from liquid_mlx.model import Liquid as Liquid
-    from liquid_mlx.model import load as load
+    from liquid_mlx.config import LiquidConfig, Size
+    from liquid_mlx.images import ImageSource
+    from liquid_mlx.model import Liquid, load
+    from liquid_mlx.params import ImageParams, TextParams
+    from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
+
+# What is imported only when it is asked for, so that ``liquid --help`` stays quick.
+_LATER = {
+    "GeneratedImage": "results",
+    "ImageParams": "params",
+    "ImageSettings": "results",
+    "ImageSource": "images",
+    "ImageStep": "results",
+    "Liquid": "model",
+    "LiquidConfig": "config",
+    "Size": "config",
+    "TextParams": "params",
+    "TextStep": "results",
+    "load": "model",
+}
 
 __all__ = [
     "CheckpointError",
     "FileError",
+    "GeneratedImage",
     "HubError",
     "ImageError",
+    "ImageParams",
+    "ImageSettings",
+    "ImageSource",
+    "ImageStep",
     "Liquid",
+    "LiquidConfig",
     "LiquidError",
     "LowMemoryError",
     "PromptError",
     "SettingsError",
+    "Size",
+    "TextParams",
+    "TextStep",
     "UsageError",
     "__version__",
     "load",
@@ -43,9 +71,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model only when it is asked for, so that ``liquid --help`` stays quick."""
-    if name in ("Liquid", "load"):
-        from liquid_mlx import model
-
-        return getattr(model, name)
+    if name in _LATER:
+        return getattr(importlib.import_module(f"liquid_mlx.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -26,13 +26,23 @@ from PIL.PngImagePlugin import PngInfo
 from liquid_mlx.errors import ImageError, SettingsError
 from liquid_mlx.files import atomic_file, open_regular
 
-ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image
+
+class HoldsImage:
+    """What owns an image and its codes int32 [rows, columns]: taken wherever an image is."""
+
+    image: Image.Image
+    codes: np.ndarray
+
+
+# An array is uint8 [H, W], [H, W, 3] or [H, W, 4].
+ImageSource: TypeAlias = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | HoldsImage
 Fit = Literal["pad", "crop"]
 
 # EPS is not among them: Pillow hands it to Ghostscript. HEIF works where a plugin brings it.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 MAX_PIXELS = 1 << 27  # decoded, half a gigabyte
 MAX_SIDE = 1 << 15
+_CHANNELS = ((), (3,), (4,))
 PADDING = (122, 116, 104)
 STRIP = 1 << 24  # pixels of padded image that exist at a time
 BLENDED = 1 << 20  # pixels that are blended over white at a time, in 64-bit numbers
@@ -40,10 +50,10 @@ SETTINGS_KEY, CODES_KEY = "liquid", "liquid-codes"
 
 
 def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
-    """Open and decode an image: a path, a file's bytes, or a PIL image (which stays as it is).
+    """Open and decode an image: a path, a file's bytes, a PIL image, an array, a drawn picture.
 
     Args:
-        source: of an animation the first frame is taken.
+        source: of an animation the first frame is taken; a PIL image stays as it is.
         exif: turn the image upright as its EXIF orientation says; the reference ignores it.
 
     Returns:
@@ -53,6 +63,10 @@ def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
     Raises:
         ImageError: it is missing, empty, damaged, too large, not an image, or of unknown range.
     """
+    if isinstance(source, HoldsImage):
+        source = source.image
+    elif isinstance(source, np.ndarray):
+        source = _from_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "The image", exif)
     name = "The image" if isinstance(source, bytes) else str(source)
@@ -168,6 +182,10 @@ def image_size(source: ImageSource) -> tuple[int, int]:
     Raises:
         ImageError: it is missing, empty, or not an image.
     """
+    if isinstance(source, HoldsImage):
+        return source.image.size
+    if isinstance(source, np.ndarray):
+        return _from_array(source).size
     if isinstance(source, Image.Image):
         return source.size
     with _open(source, "The image" if isinstance(source, bytes) else str(source)) as image:
@@ -197,6 +215,8 @@ def find_settings(source: ImageSource) -> dict[str, Any] | None:
 
 def read_codes(source: ImageSource, shape: tuple[int, int]) -> np.ndarray | None:
     """The codes of this shape inside a PNG that `save_png` wrote; None if there are none."""
+    if isinstance(source, HoldsImage):
+        return source.codes if source.codes.shape == shape else None
     text = _text_inside(source, CODES_KEY)
     size = 2 * shape[0] * shape[1]
     try:
@@ -210,6 +230,8 @@ def read_codes(source: ImageSource, shape: tuple[int, int]) -> np.ndarray | None
 
 
 def _text_inside(source: ImageSource, key: str) -> Any:
+    if isinstance(source, HoldsImage | np.ndarray):
+        return ""
     if isinstance(source, Image.Image):
         return source.info.get(key, "")
     with _open(source, "The picture" if isinstance(source, bytes) else str(source)) as image:
@@ -236,6 +258,15 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.I
     except Exception as error:  # a damaged file can make Pillow's plugins raise anything
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ImageError(f"{name} cannot be read ({reason.rstrip('.')}).") from None
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in _CHANNELS:
+        raise ImageError(
+            "An image as an array is uint8 [height, width], or with 3 or 4 channels, not "
+            f"{pixels.dtype} {list(pixels.shape)}."
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _bytes(source: str | os.PathLike[str] | bytes) -> BinaryIO:

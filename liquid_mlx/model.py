@@ -51,6 +51,12 @@ def load(
 
     Raises:
         LiquidError: the model is missing, damaged, not a converted one, or too large for memory.
+
+    Examples:
+        >>> from liquid_mlx import load
+        >>> liquid = load("demo")
+        >>> liquid
+        <Liquid 'demo': ...>
     """
     folder = resolve(model, revision)
     config = LiquidConfig.read(folder)
@@ -68,7 +74,15 @@ def load(
 
 
 class Liquid(Steering, Answering):
-    """A model in memory; ``load`` makes one. ``config`` describes it."""
+    """A model in memory; ``load`` makes one. ``config`` describes it.
+
+    Examples:
+        >>> from liquid_mlx import load
+        >>> liquid = load("demo")
+        >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+        >>> "red" in liquid.answer(picture, "What colour is it?").lower()
+        True
+    """
 
     def __init__(
         self,
@@ -90,6 +104,14 @@ class Liquid(Steering, Answering):
         self._note(adapters)
         self._held: Engine | None = Engine(backbone, config, prompts)
         self._seen: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        backbone, sizes = self.config.backbone, ", ".join(map(str, self.config.sizes))
+        return (
+            f"<Liquid {self.name!r}: {backbone.model_type}, {backbone.num_hidden_layers} layers, "
+            f"{str(self._dtype).removeprefix('mlx.core.')}, images {sizes}, "
+            f"context {backbone.max_position_embeddings}>"
+        )
 
     @property
     def engine(self) -> Engine:
@@ -163,12 +185,23 @@ class Liquid(Steering, Answering):
         """VQ codes of a picture: int32 [rows, columns], 0 to n_codes - 1.
 
         Args:
-            picture: a path, bytes of a file, or a PIL image.
+            picture: a path, bytes of a file, a PIL image, an array uint8 [H, W, 3], or a drawn
+                picture.
             fit: "pad" to a square (understanding) or "crop" its centre (training pictures).
             exif: turn phone photos upright; False is the reference's behaviour.
 
         Raises:
             ImageError: it is not a picture, or one too large.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> from PIL import Image
+            >>> liquid = load("demo")
+            >>> codes = liquid.encode(Image.new("RGB", (300, 200), "navy"))
+            >>> codes.shape == liquid.config.grid(liquid.config.sizes[0])
+            True
+            >>> liquid.decode(codes)
+            <PIL.Image.Image image mode=RGB size=...>
         """
         pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
         if self._seen is None or not np.array_equal(self._seen[0], pixels):

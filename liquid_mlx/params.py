@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,28 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else text[:40] + "..."
 
 
-def check_sampling(*, temperature: float, top_k: int, top_p: float) -> None:
-    """Raise SettingsError unless temperature >= 0, top_k >= 0 and 0 < top_p <= 1."""
-    number("temperature", temperature, 0, MAX_NUMBER, "use 0 (greedy) or more, such as 1.0")
-    integer("top-k", top_k, 0, MAX_INTEGER, "use 0 (keep all) or more")
-    if number("top-p", top_p, 0, 1, _TOP_P) == 0:
+def check_sampling(*, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
+    """The same by name, as Python's own numbers.
+
+    Raises:
+        SettingsError: unless temperature >= 0, top_k >= 0 and 0 < top_p <= 1.
+    """
+    found: dict[str, float] = {
+        "temperature": number(
+            "temperature", temperature, 0, MAX_NUMBER, "use 0 (greedy) or more, such as 1.0"
+        ),
+        "top_k": integer("top-k", top_k, 0, MAX_INTEGER, "use 0 (keep all) or more"),
+        "top_p": number("top-p", top_p, 0, 1, _TOP_P),
+    }
+    if found["top_p"] == 0:
         raise SettingsError(f"top-p is {top_p}: {_TOP_P}.")
+    return found
+
+
+def _keep(params: ImageParams | TextParams, **values: float) -> None:
+    """Put the checked values into frozen settings: JSON knows no NumPy numbers."""
+    for name, value in values.items():
+        object.__setattr__(params, name, value)
 
 
 _TOP_P = "use more than 0 and at most 1 (keep all)"
@@ -76,8 +92,11 @@ class ImageParams:
     top_p: float = 0.96
 
     def __post_init__(self) -> None:
-        number("guidance", self.guidance, 0, MAX_NUMBER, "use 1 (off) or more, such as 7")
-        check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        guidance = number(
+            "guidance", self.guidance, 0, MAX_NUMBER, "use 1 (off) or more, such as 7"
+        )
+        sampling = check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        _keep(self, guidance=guidance, **sampling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +113,9 @@ class TextParams:
     top_p: float = 1.0
 
     def __post_init__(self) -> None:
-        integer("max_tokens", self.max_new_tokens, 1, MAX_INTEGER, "use 1 or more")
-        check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        length = integer("max_tokens", self.max_new_tokens, 1, MAX_INTEGER, "use 1 or more")
+        sampling = check_sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+        _keep(self, max_new_tokens=length, **sampling)
 
 
 def seeds_for(seed: int | Sequence[int] | None, count: int) -> list[int]:
@@ -108,7 +128,7 @@ def seeds_for(seed: int | Sequence[int] | None, count: int) -> list[int]:
     count = integer("count", count, 1, MAX_COUNT, limit)
     if seed is None:
         seed = secrets.randbelow(SEEDS)
-    several = isinstance(seed, Sequence) and not isinstance(seed, str)
+    several = isinstance(seed, Iterable) and not isinstance(seed, str)  # arrays are no Sequence
     given = list(seed) if several else [seed]  # type: ignore[arg-type]
     found = [integer("seed", one, 0, SEEDS - 1, f"use 0 to {SEEDS - 1}") for one in given]
     if not several:

@@ -18,7 +18,7 @@ from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.display import well_formed
 from liquid_mlx.errors import CheckpointError, PromptError
 from liquid_mlx.files import read_tokenizer
-from liquid_mlx.images import check_codes
+from liquid_mlx.images import HoldsImage, check_codes
 
 # The ten instructions that the reference was trained with; it draws with the first.
 INSTRUCTIONS = (
@@ -135,7 +135,8 @@ class Prompts:
 
         Args:
             messages: ``{"role": "user" | "assistant", "content": ...}``, user first, in turns. The
-                content is a text, or a list of texts and of codes int [rows, columns].
+                content is a text, or a list of texts and of pictures: drawn ones, or codes int
+                [rows, columns].
             pictures: codes of the image that stands before message i's text, for some i.
         """
         if not messages or messages[-1].get("role") != "user":
@@ -255,7 +256,7 @@ def content_parts(content: object, role: str = "model") -> list[str | np.ndarray
     """
     if not isinstance(content, Sequence) or isinstance(content, str):
         return [_required(content, "message")]
-    parts = list(content)
+    parts = [part.codes if isinstance(part, HoldsImage) else part for part in content]
     if not all(isinstance(part, str | np.ndarray) for part in parts):
         raise PromptError("A message is a text, or a list of texts and of arrays of codes.")
     texts = [part for part in parts if isinstance(part, str)]

@@ -11,8 +11,10 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from liquid_mlx.images import save_png
-from liquid_mlx.params import ImageParams
+from liquid_mlx.images import HoldsImage, save_png
+from liquid_mlx.params import ImageParams, integer
+
+MAX_SCALE = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +44,39 @@ class ImageSettings(ImageParams):
         return {"prompt": self.prompt, "seed": self.seed, **values, **steered, **adapters}
 
 
-@dataclass(frozen=True)
-class GeneratedImage:
-    """A drawn picture: ``image``, its ``codes`` int32 [rows, columns], and its ``settings``."""
+@dataclass(frozen=True, repr=False, eq=False)
+class GeneratedImage(HoldsImage):
+    """A drawn picture: ``image``, its ``codes`` int32 [rows, columns], and its ``settings``.
+
+    Notebooks show it; ``Liquid.answer`` and all that takes a picture takes it.
+    """
 
     image: Image.Image
     codes: np.ndarray
     settings: ImageSettings
 
-    def save(self, path: str | Path, metadata: bool = True, overwrite: bool = True) -> None:
+    def save(
+        self, path: str | Path, metadata: bool = True, overwrite: bool = True, *, scale: int = 1
+    ) -> None:
         """Write a PNG, whole or not at all, with settings and codes unless ``metadata=False``.
 
-        ``overwrite=False`` raises ImageError rather than replace a file.
+        ``overwrite=False`` raises ImageError rather than replace a file. ``scale`` enlarges it so
+        many times, each pixel to a square: for models of small images.
         """
+        scale = integer("scale", scale, 1, MAX_SCALE, f"use 1 to {MAX_SCALE}")
+        size = self.image.width * scale, self.image.height * scale
+        image = self.image.resize(size, Image.Resampling.NEAREST)
         settings = self.settings.to_dict() if metadata else None
-        save_png(self.image, path, settings, self.codes, overwrite)
+        save_png(image, path, settings, self.codes, overwrite)
+
+    def _repr_png_(self) -> bytes | None:
+        """The file that a notebook shows."""
+        png: bytes | None = self.image._repr_png_()
+        return png
+
+    def __repr__(self) -> str:
+        settings, size = self.settings, "{}x{}".format(*self.image.size)
+        return f"<GeneratedImage {size} {settings.prompt!r:.60} seed {settings.seed}>"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from .. import options, vqa
 from ..asker import Asker, rows
 from ..inputs import Source, expand
 from ..printer import Results
+from ..startup import hints
 from ..terminal import Status, about, clean, duration
 
 
@@ -72,10 +73,12 @@ def ask(
             "nor with --score."
         )
     if not bulk and not texts:
+        if slip := hints.question_first(given):
+            raise UsageError(slip)
         texts = [given.pop()] if len(given) > 1 else []
     texts = [well_formed(text) for text in texts]
     if not bulk and not (given and texts):
-        raise UsageError("Give an image and a question.")
+        raise UsageError('Give an image and a question: liquid ask photo.jpg "What is this?".')
     sampling = options.Sampling(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )

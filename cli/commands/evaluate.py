@@ -10,7 +10,7 @@ import typer
 from liquid_mlx.errors import FileError, UsageError
 
 from .. import evaluating, options
-from ..main import Command
+from ..startup.command import Command
 from ..terminal import Status
 
 HELP = {

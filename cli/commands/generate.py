@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,15 +22,20 @@ from ..drawing import (
     write_statistics,
 )
 from ..drawing import contact_sheet as write_contact_sheet
-from ..outputs import DEFAULT_NAME
+from ..outputs import DEFAULT_NAME, open_files
+from ..startup import hints
+from ..startup.command import given
 from ..tasks import Wanted, paths_of, statistics_of
 from ..terminal import Status
 
 if TYPE_CHECKING:
     from liquid_mlx.model import Liquid
 
+FAR = 3  # times the recommended guidance
+
 
 def generate(
+    ctx: typer.Context,
     prompts: Annotated[
         list[str] | None,
         typer.Argument(metavar="PROMPT", help="A prompt; - reads prompts from stdin."),
@@ -95,7 +101,7 @@ def generate(
         typer.Option(
             "--config-from-metadata",
             "-C",
-            metavar="FILE",
+            metavar="PNG",
             help="Settings of a PNG or sidecar.",
         ),
     ] = None,
@@ -106,10 +112,13 @@ def generate(
         Path | None, typer.Option(metavar="FILE", help="Also write all images to one PNG.")
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="Show the image in the terminal as it grows.")
-    ] = False,
+        bool | None,
+        typer.Option("--preview/--no-preview", help="Show it in the terminal as it grows."),
+    ] = None,
+    open_: options.Open = False,
+    scale: options.Scale = 1,
     stepwise_image_output_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write a PNG after each row.")
+        Path | None, typer.Option(metavar="D", help="Write a PNG after each row there.")
     ] = None,
     keep_partial: Annotated[
         bool, typer.Option("--keep-partial", help="On Ctrl-C, write the finished rows.")
@@ -129,37 +138,39 @@ def generate(
         (prompts_jsonl, "--prompts-jsonl", count > 1 or auto_seeds, "--count or --auto-seeds"),
     )
     stored = tasks.stored_settings(config) if config else {}
-    settings = {
-        name: stored.get(name) if value is None else value
-        for name, value in {
-            "guidance": guidance,
-            "temperature": temperature,
-            "top_k": top_k,
-            "top_p": top_p,
-            "instruction": instruction,
-            "batch_size": batch_size,
-            "window": tasks.window_of(window),
-            **tasks.size_of(size, width, height),
-        }.items()
-    }
+    settings = _chosen(
+        ctx,
+        stored,
+        guidance=guidance,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        instruction=instruction,
+        batch_size=batch_size,
+        window=tasks.window_of(window),
+        **tasks.size_of(size, width, height),
+    )
     if best_of > 1:
         settings |= {"best_of": best_of, "judge": judge, "prune": prune, "keep_all": keep_all}
+    seed = seed if given(ctx, "seed") or "seed" not in stored else None
     seeds = tasks.seeds_of(seed, auto_seeds, stored.get("seed"))
     if prompts_jsonl:
         lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
     else:
+        prompts = hints.checked(prompts, seed)
         texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
         lines = tasks.lines_of(texts, seeds, count, best_of)
     paths = paths_of(lines, output, best_of if keep_all else 1)
     wanted = Wanted(lines, paths, statistics_of(stats, paths))
     how = OutputOptions(
-        settings={name: value for name, value in settings.items() if value is not None},
+        settings=settings,
         metadata=not no_metadata,
         sidecar=metadata,
-        preview=preview and not quiet,
+        preview=False if quiet else preview,
         keep_partial=keep_partial,
         steps_folder=stepwise_image_output_dir,
         overwrite=overwrite,
+        scale=scale,
     )
     with Status(quiet) as status:
         if skip_existing:
@@ -167,31 +178,67 @@ def generate(
         wanted.check_free(how, contact_sheet)
         if not wanted.lines:
             return
-        name, dtype = model or stored.get("model") or "demo", dtype or stored.get("dtype")
         liquid = options.load_model(
-            name,
+            _preferred(ctx, "model", model, stored) or "demo",
             status,
-            dtype=dtype,
+            dtype=_preferred(ctx, "dtype", dtype, stored),
             adapter=adapter or stored.get("adapters"),
             low_ram=low_ram,
             verbose=verbose,
         )
-        if note := liquid.config.note_for(*(line.prompt for line in wanted.lines)):
-            status.say(note)
+        _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
         saved, failed = _run(liquid, wanted, how, status, as_json)
-        if contact_sheet and saved:
-            write_contact_sheet(contact_sheet, saved, overwrite)
-            status.say(f"{contact_sheet}  {len(saved)} images")
-        if verbose:
-            status.say(options.memory())
+        _end(saved, failed, contact_sheet, overwrite, open_, verbose, status)
+
+
+def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
+    """A flag's value, else what is stored in a picture, else the user's own default or None."""
+    return stored[name] if name in stored and not given(ctx, name) else value
+
+
+def _chosen(ctx: typer.Context, stored: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """The settings that are not left to the model."""
+    found = {name: _preferred(ctx, name, value, stored) for name, value in values.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _end(
+    saved: Sequence[SavedImage],
+    failed: int,
+    sheet: Path | None,
+    overwrite: bool,
+    viewer: bool,
+    verbose: bool,
+    status: Status,
+) -> None:
+    """What comes when all is drawn: a sheet of all, memory, the viewer, the exit code."""
+    if sheet and saved:
+        write_contact_sheet(sheet, saved, overwrite)
+        status.say(f"{sheet}  {len(saved)} images")
+    if verbose:
+        status.say(options.memory())
+    if viewer:
+        open_files([one.path for one in saved], status)
     if failed:
         raise typer.Exit(3)
 
 
+def _notes(liquid: Liquid, prompts: Sequence[str], guidance: float | None, status: Status) -> None:
+    """Say what the model does not know, and when guidance is far above its own."""
+    if note := liquid.config.note_for(*prompts):
+        status.say(note)
+    recommended = liquid.config.recommended.guidance
+    if guidance is not None and guidance > FAR * max(1.0, recommended):
+        status.say(
+            f"guidance {guidance:g} is far above the {recommended:g} that this model recommends: "
+            "images may become crude, and all alike"
+        )
+
+
 def _refuse(*pairs: tuple[object, str, object, str]) -> None:
     """Raise UsageError for the first two options of which both are given."""
-    for given, name, other_given, other in pairs:
-        if given and other_given:
+    for used, name, other_used, other in pairs:
+        if used and other_used:
             raise UsageError(f"{name} and {other} cannot be combined.")
 
 

@@ -11,7 +11,9 @@ from liquid_mlx.config import LiquidConfig
 from liquid_mlx.files import user_path
 from liquid_mlx.hub import resolve
 
-from ..printer import gigabytes, print_fields, print_json
+from ..printer import gigabytes, print_fields, print_json, print_table
+from ..startup import settings
+from ..terminal import one_line
 from .models import bits, needed_bytes, weight_bytes
 
 _LABELS = {"codes": "image tokens", "pictures": "image sizes"}
@@ -91,3 +93,37 @@ def _licence(folder: Path) -> str:
             if colon and key.strip() == "license" and value.strip():
                 return value.strip()
     return "not stated"
+
+
+def config(
+    ctx: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Show the settings in force, and where each is from.
+
+    Flags win over LIQUID_* variables, these over the config file, this over the defaults.
+    """
+    from ..main import COMMANDS, load_command  # the application, which imports this
+
+    path = settings.config_path()
+    values = settings.read_config(path)
+    settings.check(values, COMMANDS, path)
+    shared: dict[str, settings.Setting] = {}
+    own: dict[str, settings.Setting] = {}
+    for name in COMMANDS:
+        for key, _, found in settings.settings(name, load_command(name), values, path):
+            alone = found.source.endswith("]") or found.source.startswith(f"LIQUID_{name.upper()}_")
+            (own if alone else shared)[f"{name}.{key}" if alone else key] = found
+    rows = {key: shared.get(key) or settings.Setting(None, "default") for key in settings.SHARED}
+    rows |= own
+    if as_json:
+        found_rows = {key: {"value": row.value, "from": row.source} for key, row in rows.items()}
+        print_json({"file": str(path), "settings": found_rows}, indent=2)
+        return
+    there = "" if path.is_file() else "  (not there)"
+    print(f"{one_line(str(path))}{there}\n")
+    shown = [
+        [key, settings.SHARED[key] if row.value is None else str(row.value), row.source]
+        for key, row in rows.items()
+    ]
+    print_table(["SETTING", "VALUE", "FROM"], shown)

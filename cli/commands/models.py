@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from liquid_mlx.config import LiquidConfig
-from liquid_mlx.errors import FileError, HubError, LiquidError
+from liquid_mlx.errors import FileError, HubError, LiquidError, UsageError
 from liquid_mlx.files import user_path
 from liquid_mlx.hub import DEMO, resolve
 
@@ -69,6 +69,9 @@ def models(
     That is: the bundled one, those in the Hugging Face cache, and those in and below this folder.
     """
     places = folders or [Path()]
+    if missing := [str(place) for place in places if not place.expanduser().is_dir()]:
+        hint = "--delete NAME deletes a model" if missing[0] in ("delete", "rm", "remove") else ""
+        raise UsageError(f"There is no folder {missing[0]}" + (f": {hint}." if hint else "."))
     found = list(find([*places, Path(delete)] if delete is not None else places))
     if delete is not None:
         _delete(delete, found, yes)

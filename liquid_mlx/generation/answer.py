@@ -125,7 +125,15 @@ class Answering(ABC):
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> str:
-        """Answer a question about a picture; see ``stream_answer``."""
+        """Answer a question about a picture; see ``stream_answer``.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> from PIL import Image
+            >>> red = Image.new("RGB", (64, 64), "red")
+            >>> isinstance(load("demo").answer(red, "What is it?", max_tokens=8), str)
+            True
+        """
         params = _text_params(max_tokens, temperature, top_k, top_p)
         return _joined(self._stream_answer(picture, question, exif, params, seed))
 
@@ -144,7 +152,8 @@ class Answering(ABC):
         """Answer a question about a picture, yielding a step per token.
 
         Args:
-            picture: a path, bytes of a file, or a PIL image.
+            picture: a path, bytes of a file, a PIL image, an array uint8 [H, W, 3], or a drawn
+                picture.
             exif: turn phone photos upright.
             max_tokens: the longest answer.
             temperature: 0 is greedy; then top_k, top_p and the seed do not matter.
@@ -190,7 +199,8 @@ class Answering(ABC):
         differently, so that near-ties can fall the other way.
 
         Args:
-            picture: a path, bytes of a file, or a PIL image.
+            picture: a path, bytes of a file, a PIL image, an array uint8 [H, W, 3], or a drawn
+                picture.
             questions: as many as you like; up to 16 are answered at once, fewer if memory is short.
             seed: question i is sampled with ``seed + i`` (modulo 2**32), or its own of a list.
 
@@ -201,6 +211,7 @@ class Answering(ABC):
         """
         if isinstance(questions, str):
             raise PromptError("The questions are a single text: give a list of texts.")
+        questions = list(questions)
         if not questions:
             return []
         params = _text_params(max_tokens, temperature, top_k, top_p)
@@ -225,6 +236,16 @@ class Answering(ABC):
 
         Raises:
             SettingsError: there are fewer than two choices, too many, or one of them twice.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+            >>> shares = liquid.choose(picture, "What colour is it?", ["blue", "red"])
+            >>> list(shares)
+            ['red', 'blue']
+            >>> round(sum(shares.values()), 6)
+            1.0
         """
         if not 2 <= len(choices) <= MAX_CHOICES or len(set(choices)) < len(choices):
             raise SettingsError(
@@ -292,7 +313,16 @@ class Answering(ABC):
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> str:
-        """The text of the model's next turn; see ``stream_chat``, which has its pictures, too."""
+        """The text of the model's next turn; see ``stream_chat``, which has its pictures, too.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> (picture,) = liquid.generate_image("a red circle", seed=7)
+            >>> talk = [{"role": "user", "content": [picture, "What colour is it?"]}]
+            >>> "red" in liquid.chat(talk).lower()
+            True
+        """
         params = _text_params(max_tokens, temperature, top_k, top_p)
         return _joined(self._stream_chat(messages, pictures, params, image_params, seed))
 

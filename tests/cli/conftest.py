@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -35,7 +36,9 @@ def model(converted: Callable[..., Path]) -> str:
 def _surroundings(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test has a folder of its own, a quiet terminal, and no Hub."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("LIQUID_MODEL", raising=False)
+    for name in [name for name in os.environ if name.startswith("LIQUID_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
     if model != "demo":
         monkeypatch.setenv("LIQUID_MODEL", model)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -65,6 +68,14 @@ def photos(tmp_path: Path) -> Path:
         picture.paste((246, 246, 246), (20, 15, 60, 45))
         picture.save(folder / f"{name}.png")
     (folder / "notes.md").write_text("not a picture")
+    return folder
+
+
+def with_context(folder: Path, tokens: int) -> Path:
+    """The converted folder, from now on with a context of so many tokens."""
+    config = json.loads((folder / "config.json").read_text())
+    config["max_position_embeddings"] = tokens
+    (folder / "config.json").write_text(json.dumps(config))
     return folder
 
 

@@ -79,6 +79,12 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout == f"liquid-mlx {liquid_mlx.__version__}\n"
 
 
+def test_python_m_liquid_mlx_is_the_command(run: Run) -> None:
+    command = [sys.executable, "-m", "liquid_mlx", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == run("--version").stdout
+
+
 def test_no_arguments_show_the_help_and_are_a_wrong_command_line(run: Run) -> None:
     done = run()
     assert done.exit_code == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -47,7 +47,15 @@ class Drawing(Batches):
         instruction: int = 1,
         window: Window = 1,
     ) -> list[GeneratedImage]:
-        """Generate images from a prompt; see ``stream_image``."""
+        """Generate images from a prompt; see ``stream_image``.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> pictures = load("demo").generate_image("a red circle", count=2, seed=7)
+            >>> pictures[1]
+            <GeneratedImage ... 'a red circle' seed 8>
+            >>> pictures[1].save("circle.png")
+        """
         steps = self.stream_image(
             prompt,
             count=count,
@@ -102,7 +110,8 @@ class Drawing(Batches):
             temperature: 0 is greedy.
             top_k: sample among the k likeliest tokens (0: all).
             top_p: nucleus sampling among the likeliest tokens of this share of probability.
-            width, height: pixels; one of the model's sizes. None: the first that fits.
+            width: in pixels; one of the model's sizes. None: the first that fits.
+            height: in pixels, likewise.
             keep: a picture, or its codes int [rows, columns], of which a part stays exactly; the
                 rest is drawn under the prompt, row by row. A PNG of ours brings its own codes.
             rows: how many of its rows of codes stay, from the top.
@@ -164,7 +173,15 @@ class Drawing(Batches):
         instruction: int = 1,
         window: Window = 1,
     ) -> list[GeneratedImage]:
-        """Generate an image of every prompt, in order; see ``stream_images``."""
+        """Generate an image of every prompt, in order; see ``stream_images``.
+
+        Examples:
+            >>> from liquid_mlx import load
+            >>> liquid = load("demo")
+            >>> pictures = liquid.generate_images(["a red circle", "a blue star"], seeds=[1, 2])
+            >>> [picture.settings.seed for picture in pictures]
+            [1, 2]
+        """
         steps = self.stream_images(
             prompts,
             seeds=seeds,
@@ -218,6 +235,7 @@ class Drawing(Batches):
         """
         if isinstance(prompts, str):
             raise PromptError("The prompts are a single text: give a list of texts.")
+        prompts = list(prompts)
         if not prompts:
             return iter(())
         if batch_size is not None:
@@ -226,8 +244,8 @@ class Drawing(Batches):
         drawn = seeds_for(seeds, len(prompts))
         return self._stream(
             Job(
-                list(prompts),
-                drawn if isinstance(seeds, Sequence) else spaced(drawn, best),
+                prompts,
+                drawn if isinstance(seeds, Iterable) else spaced(drawn, best),
                 self._image_params(guidance, temperature, top_k, top_p),
                 self.config.size(width, height),
                 instruction=instruction,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from liquid_mlx import load
+from liquid_mlx import Liquid, load
 from liquid_mlx.cli.terminal import clean
 from liquid_mlx.images import read_settings
 from liquid_mlx.prompts import Prompts
-from tests.cli.conftest import Run, in_terminal
+from liquid_mlx.results import TextStep
+from tests.cli.conftest import Run, in_terminal, with_context
 
 
 def test_a_pipe_gets_the_answers_of_a_conversation(run: Run, model: str) -> None:
@@ -60,10 +61,13 @@ def test_draw_writes_a_picture(run: Run) -> None:
     assert Path("same.png").read_bytes() == Path("a-red-circle-3.png").read_bytes()
 
 
-def test_a_drawn_picture_belongs_to_the_conversation(run: Run, model: str) -> None:
+def test_a_drawn_picture_belongs_to_the_conversation(
+    run: Run, converted: Callable[..., Path]
+) -> None:
+    folder = converted("gemma_tiny", interleaved=True)
     lines = "/draw a red circle\nwhat is it?\n/save talk.json\n"
-    done = run("chat", "--seed", "3", "-m", "6", "-q", input=lines)
-    liquid = load(model)
+    done = run("chat", "--model", folder, "--seed", "3", "-m", "6", "-q", input=lines)
+    liquid = load(folder)
     (picture,) = liquid.generate_image("a red circle", seed=3)
     messages = [
         {"role": "user", "content": "a red circle"},
@@ -75,6 +79,75 @@ def test_a_drawn_picture_belongs_to_the_conversation(run: Run, model: str) -> No
     saved = json.loads(Path("talk.json").read_text())["messages"]
     assert saved[1]["content"] == [{"image": "a-red-circle-3.png"}]
     assert len(saved) == 4
+
+
+def test_other_models_see_a_drawn_picture_in_the_next_message(
+    run: Run, converted: Callable[..., Path]
+) -> None:
+    folder = converted("gemma_tiny")
+    lines = "/draw a red circle\nwhat is it?\n/save talk.json\n"
+    done = run("chat", "--model", folder, "--seed", "3", "-m", "6", "--quiet", input=lines)
+    liquid = load(folder)
+    (picture,) = liquid.generate_image("a red circle", seed=3)
+    talk = [{"role": "user", "content": [picture, "what is it?"]}]
+    assert clean(liquid.chat(talk, max_tokens=6, seed=3)) in done.stdout
+    saved = json.loads(Path("talk.json").read_text())["messages"]
+    assert saved[0] == {"role": "user", "content": "what is it?", "image": "a-red-circle-3.png"}
+    assert len(saved) == 2
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_model_that_does_not_draw_in_answers_hints_at_how(
+    interleaved: bool, run: Run, converted: Callable[..., Path]
+) -> None:
+    folder = converted("gemma_tiny", interleaved=interleaved)
+    done = run("chat", "--model", folder, "-m", "2", input="draw me a red circle.\nhello\n")
+    assert done.stderr.count("try /draw a red circle)") == (not interleaved)
+    assert done.stdout.count("\n") >= 2
+
+
+def test_an_answer_that_repeats_itself_is_stopped(
+    run: Run, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(*_: object, **__: object) -> Iterator[TextStep]:
+        yield TextStep("so ", 5, 1)
+        for position in range(2, 1000):
+            yield TextStep(("la ", "lo ")[position % 2], position % 2, position)
+
+    monkeypatch.setattr(Liquid, "stream_chat", endless)
+    done = run("chat", input="sing\n/save talk.json\n")
+    assert "repeats itself" in done.stderr
+    assert done.stdout == "so " + "la lo " * 12 + "\n"
+    answer = json.loads(Path("talk.json").read_text())["messages"][1]["content"]
+    assert answer == "so la lo "
+
+
+def test_sixty_turns_with_pictures_fit_a_context_of_512(
+    photos: Path, run: Run, converted: Callable[..., Path], copy_of: Callable[[Path], Path]
+) -> None:
+    """That holds few pictures: the oldest turns go, and nothing is an error."""
+    folder = with_context(copy_of(converted("gemma_tiny")), 512)
+    lines = [
+        "hello there",
+        "/draw a red circle",
+        "what is it?",
+        "/image photos/red.png",
+        "and this?",
+    ]
+    turns = [lines[i % len(lines)] for i in range(100)]
+    asked = [line for line in turns if not line.startswith("/")]
+    assert len(asked) == 60
+    done = run(
+        "chat", "--model", folder, "-m", "8", "--seed", "1",
+        input="\n".join([*turns, "/save talk.json"]),
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "Traceback" not in done.output
+    notices = done.stderr.count("the context is full")
+    assert 1 <= notices < 30
+    saved = json.loads(Path("talk.json").read_text())["messages"]
+    answered = len(asked) - done.stderr.count("(no answer)")
+    assert len(saved) == 2 * answered
 
 
 def test_a_picture_within_an_answer_is_saved_and_told(

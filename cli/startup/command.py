@@ -1,0 +1,72 @@
+"""A command of ``liquid``: the user's own defaults, and errors that say what was meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from liquid_mlx.errors import UsageError
+
+from . import hints, settings
+
+# A wrong command line; its own name is in another module with every version of typer.
+CommandLineError: Any = typer.BadParameter.__base__
+
+
+class Command(TyperCommand):
+    """One command; arguments that cannot be combined end it as the parser's own errors do."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        """``-q`` is ``--quiet`` wherever it was so before, and stands in no help: see convert."""
+        parser = super().make_parser(ctx)
+        names: dict[str, Any] = {name: param for param in self.params for name in param.opts}
+        if "--quiet" in names and "-q" not in names:
+            quiet = names["--quiet"]
+            parser.add_option(quiet, ["-q"], quiet.name, action="store_const", const=True)
+        return parser
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        typed = list(args)
+        own: dict[str, settings.Setting] = {}
+        if not ctx.resilient_parsing and not {"-h", "--help"} & set(typed):
+            name = self.name or ""
+            root = ctx.find_root().command
+            commands = root.commands if isinstance(root, TyperGroup) else (name,)
+            own = settings.defaults(name, self, commands)
+            ctx.default_map = {name: setting.value for name, setting in own.items()}
+        try:
+            return super().parse_args(ctx, args)
+        except CommandLineError as error:
+            error.message = self._explained(ctx, error, typed, own)
+            error.possibilities = None  # what the parser would add to it
+            raise
+
+    def _explained(
+        self, ctx: Any, error: Any, typed: list[str], own: dict[str, settings.Setting]
+    ) -> str:
+        message = str(error.message or "").rstrip()
+        param = getattr(error, "param", None)
+        if param is not None and param.name in own and not given(ctx, param.name):
+            return hints.joined(message, f"It is set by {own[param.name].source}.")
+        hint = ""
+        if option := getattr(error, "option_name", ""):
+            hint = hints.for_option(option, [o for p in self.params for o in p.opts], typed)
+        elif self.name == "chat" and "unexpected extra argument" in message:
+            hint = f"Chat reads lines: echo {hints.quoted(typed)} | liquid chat."
+        elif self.name == "convert" and typed and not typed[0].startswith("-"):
+            hint = f"Did you mean `--hf-path {typed[0]:.60}`?"
+        return hints.joined(message, hint)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            ctx.fail(str(error))
+
+
+def given(ctx: Any, name: str) -> bool:
+    """Whether an option stands on the command line, and not in a file or a variable."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
