@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import mlx.core as mx
@@ -111,6 +112,13 @@ def test_what_was_edited_is_varied_by_its_codes(liquid, picture):
     (same,) = liquid.vary(edited, strength=0, seed=1)
     np.testing.assert_array_equal(same.codes, edited.codes)
     assert "kept" in liquid.vary(edited, strength=0.5, seed=1)[0].settings.steered["edit"]
+
+
+def test_noise_is_known_only_under_the_adapters_that_it_was_drawn_with(liquid, picture):
+    other = replace(picture, settings=replace(picture.settings, adapters=("style",)))
+    for source, known in ((picture, True), (other, False)):
+        (varied,) = liquid.vary(source, strength=0.5, seed=1)
+        assert ("edit" not in varied.settings.steered) == known
 
 
 def test_statistics_are_those_of_a_plain_loop(liquid, picture):
