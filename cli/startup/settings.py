@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import FileError
+from liquid_mlx.files import user_path
 
 from ..outputs import DEFAULT_NAME
 
@@ -38,9 +39,9 @@ class Setting:
 def config_path() -> Path:
     """The config file: ``$LIQUID_CONFIG``, or ``~/.config/liquid-mlx/config.toml``."""
     if path := os.environ.get("LIQUID_CONFIG"):
-        return Path(path).expanduser()
+        return user_path(path)
     home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(home, "liquid-mlx", "config.toml").expanduser()
+    return Path(os.path.expanduser(home), "liquid-mlx", "config.toml")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def read_config(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no TOML, a number of 5000 digits
         raise FileError(f"{path} is not a TOML file ({error}).") from None
 
 

@@ -10,7 +10,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,6 @@ class Case:
 
     argv: list[str]
     stdin: bytes = b""
-    surroundings: list[str] = field(default_factory=list)
 
 
 Make = Callable[[World, random.Random], Case]
@@ -175,6 +174,20 @@ def pictures(world: World, chance: random.Random) -> Case:
         *(["encode", f"./{file}", *model, "--fit", "crop"], ["encode", ".", "--psnr", *model]),
     ]
     return Case(chance.choice(kinds))
+
+
+def defaults(world: World, chance: random.Random) -> Case:
+    """A config file of the user's, ``config.toml``."""
+    keys = ["model", "dtype", "quiet", "generate.seed", "generate.count", "generate.top_k", "x"]
+    plain = ["1", "-1", "1e999", "nan", "true", "[]", "{}", "[[]]", "9" * 5000, "1979-05-27", '"x"']
+    lines = []
+    for _ in range(chance.randint(1, 4)):
+        value = chance.choice([chance.choice(plain), json.dumps(text(chance))])
+        lines.append(f"{chance.choice(keys)} = {value}")
+    if chance.random() < 0.2:
+        lines = ["x = " + "[" * 100_000, *lines]
+    Path("config.toml").write_text("\n".join(lines), errors="surrogatepass")
+    return Case(chance.choice([["config"], drawing(world, chance), ["models"]]))
 
 
 def edits(world: World, chance: random.Random) -> Case:
@@ -313,6 +326,7 @@ SURFACES: dict[str, tuple[Make, int]] = {  # and how often
     "texts": (texts, 3),
     "settings": (settings, 3),
     "pictures": (pictures, 3),
+    "defaults": (defaults, 1),
     "edits": (edits, 2),
     "model": (model, 4),
     "codes": (codes, 2),

@@ -126,6 +126,8 @@ def main() -> None:
     seed, start, stop = map(int, sys.argv[2:5])
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (RLIMIT, RLIMIT))
+    os.environ |= {"HF_HUB_OFFLINE": "1", "LIQUID_CONFIG": "config.toml"}
+    os.environ.pop("LIQUID_MODEL", None)
     keep_model(world)
     said = os.fdopen(os.dup(1), "w")
     for index in range(start, stop):
