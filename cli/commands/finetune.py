@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,14 +148,9 @@ def finetune(
     """Fine-tune a model on your images, questions and texts. What is learned is an adapter."""
     if full and dora:
         raise UsageError("--full and --dora cannot be combined.")
-    if captions not in (None, "auto"):
-        raise UsageError(f"--captions is auto, not {captions!r}.")
-    if epochs is not None and not 0 < epochs <= 1e6:
-        raise UsageError("--epochs is a number above 0.")
-    if not 0 <= val_split < 1:
-        raise UsageError("--val-split is 0 to less than 1.")
     if not (data or more_data):
         raise UsageError("Give training data: a folder or a file.")
+    _check(captions, epochs, val_split)
     from liquid_mlx.tuner.examples import Recipe
     from liquid_mlx.tuner.lora import AdapterSettings
     from liquid_mlx.tuner.session import Options
@@ -200,11 +196,21 @@ def finetune(
         resume=resume,
         dtype=dtype,
     )
-    with Status(quiet) as status:
+    follows = os.environ.get("MLX_RANK", "0") != "0"  # another machine of mlx.launch tells
+    with Status(quiet or follows) as status:
         session = _open(wanted, status)
         _describe(session, status)
         if not dry_run:
-            _train(session, status, as_json)
+            _train(session, status, as_json, follows)
+
+
+def _check(captions: str | None, epochs: float | None, val_split: float) -> None:
+    if captions not in (None, "auto"):
+        raise UsageError(f"--captions is auto, not {captions!r}.")
+    if epochs is not None and not 0 < epochs <= 1e6:
+        raise UsageError("--epochs is a number above 0.")
+    if not 0 <= val_split < 1:
+        raise UsageError("--val-split is 0 to less than 1.")
 
 
 def _open(wanted: Options, status: Status) -> Session:
@@ -249,7 +255,7 @@ def _describe(session: Session, status: Status) -> None:
         status.say(f"going on from step {session.trainer.step}")
 
 
-def _train(session: Session, status: Status, as_json: bool) -> None:
+def _train(session: Session, status: Status, as_json: bool, follows: bool) -> None:
     """Run to the end or to Ctrl-C; either way what was learned is written."""
     from liquid_mlx.tuner.trainer import Step
 
@@ -265,7 +271,7 @@ def _train(session: Session, status: Status, as_json: bool) -> None:
                 status.progress(
                     f"{latest}  {speed:.0f} tokens/s", event.step - first, total - first, "steps"
                 )
-            _report(event, status, as_json, latest)
+            _report(event, status, as_json and not follows, latest)
             if interrupted and isinstance(event, Step):
                 break
         for event in session.save():
@@ -274,7 +280,7 @@ def _train(session: Session, status: Status, as_json: bool) -> None:
         status.say(f"stopped at step {session.trainer.step}: go on with --resume")
         raise typer.Exit(130)
     status.say(f"{session.folder}  trained in {duration(status.seconds)}")
-    if not as_json:
+    if not (as_json or follows):
         print(session.folder)
 
 

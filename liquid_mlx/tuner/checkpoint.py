@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from liquid_mlx._version import __version__
 from liquid_mlx.adapters import CONFIG, WEIGHTS
 from liquid_mlx.errors import CheckpointError, FileError, LiquidError
 from liquid_mlx.files import atomic_file, atomic_write, read_header
+from liquid_mlx.hub import is_repo_id
 from liquid_mlx.tuner.lora import adapter_config, trained
 from liquid_mlx.tuner.settings import TrainSettings
 from liquid_mlx.tuner.trainer import Trainer
@@ -53,9 +53,39 @@ def save(folder: Path, trainer: Trainer, run: Run, keep: bool = False) -> None:
     state = {"step": trainer.step, "model": run.model, "data": run.data}
     metadata = {**state, "settings": run.settings.to_dict()}
     _save(folder / STATE, trainer.state(), {"liquid": json.dumps(metadata)})
+    # The weights last: where they are, all that they need is there.
+    atomic_write(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+    atomic_write(folder / CARD, card(folder.name, run))
     for name in names:
         _save(folder / name, weights, {"format": "mlx"})
-    atomic_write(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+
+
+def card(name: str, run: Run) -> str:
+    """The model card of an adapter: what it is for, and how it was trained."""
+    settings, base = run.settings, " ".join(run.model.split())
+    adapter = settings.adapter
+    kind = "all weights" if adapter.kind == "full" else f"{adapter.kind}, rank {adapter.rank}"
+    head = [
+        "---",
+        "library_name: mlx",
+        *([f"base_model: {base}", "base_model_relation: adapter"] if is_repo_id(base) else []),
+        "tags:",
+        *(f"- {tag}" for tag in ("mlx", "liquid", "text-to-image", "lora")),
+        "---",
+    ]
+    body = [
+        f"# {name}",
+        "",
+        f"An adapter ({kind}) of {base} for liquid-mlx: up to {settings.iters} steps of "
+        f"{settings.examples_per_step} examples, learning rate {settings.learning_rate:g}.",
+        "",
+        "```sh",
+        f'liquid generate "..." --model {base} --adapter {name}',
+        "```",
+        "",
+        "It stays under the licence of the model that it was trained for.",
+    ]
+    return "\n".join([*head, *body]) + "\n"
 
 
 def _save(path: Path, arrays: Mapping[str, mx.array], metadata: Mapping[str, str]) -> None:
@@ -118,9 +148,3 @@ def resume(trainer: Trainer, saved: Saved, run: Run, folder: Path) -> None:
         raise CheckpointError(
             f"{folder / STATE} is of another model ({error}): start anew, without --resume."
         ) from None
-
-
-def remove_state(folder: Path) -> None:
-    """Delete the state of a finished run: twice the adapter's size that nobody needs."""
-    with suppress(FileNotFoundError):
-        (folder / STATE).unlink()

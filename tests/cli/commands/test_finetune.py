@@ -59,6 +59,9 @@ def test_a_run_writes_an_adapter_its_log_its_curve_and_its_previews(
     assert config["num_layers"] == 3
     names = {path.name for path in Path("out").iterdir()}
     assert {"adapters.safetensors", "0000002_adapters.safetensors", "loss.png"} <= names
+    card = Path("out/README.md").read_text()
+    assert "lora, rank 8" in card
+    assert "--adapter out" in card
     with Image.open("out/previews.png") as strip:
         assert strip.width > 2 * 128
         assert strip.height > 3 * 128
