@@ -25,7 +25,9 @@ from liquid_mlx.cli.reference import reference
 # Pages whose commands alone are run, with files of their own: what they print is not compared.
 COMMANDS_ALONE = ("docs/editing.md", "docs/finetuning.md", "docs/evaluating.md")
 OWN_DATA = ["evaluate custom", "evaluate draw", "evaluate judge", "evaluate report"]
-ALONE = [name for name in COMMANDS if name not in ("convert", "bench", "fuse", "evaluate", "serve")]
+# Those that measure a machine or serve until they are stopped have tests of their own.
+NOT_HERE = ("convert", "bench", "doctor", "fuse", "evaluate", "serve")
+ALONE = [name for name in COMMANDS if name not in NOT_HERE]
 
 
 def text_of(page: str) -> str:
