@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -119,27 +118,3 @@ def test_the_harness_finds_the_model_by_name(lm: Any) -> None:
 
     assert get_model("liquid") is type(lm)
     assert "liquid_mlx.evaluation.lm_eval_model" in sys.modules
-
-
-def test_the_harness_gets_the_same_through_the_server(
-    lm: Any, converted: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for package in ("uvicorn", "httpx", "openai", "aiohttp", "tenacity", "transformers"):
-        pytest.importorskip(package)
-    from lm_eval.models.openai_completions import LocalCompletionsAPI
-
-    from liquid_mlx.server.app import Options
-    from tests.server.conftest import serving
-
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    folder = str(converted("gemma_tiny"))
-    texts = [("a dog", " and a cat"), ("What colour is it?", " It is red."), ("x", " y z")]
-    requests = [SimpleNamespace(args=pair, arguments=pair) for pair in texts]
-    with serving([folder], Options()) as served:
-        remote = LocalCompletionsAPI(
-            base_url=f"{served.url}/v1/completions", model=served.model, tokenizer=folder
-        )
-        over_http = remote.loglikelihood(requests)
-    for (total, greedy), (other, same) in zip(lm.loglikelihood(requests), over_http, strict=True):
-        assert total == pytest.approx(other, abs=2e-4)
-        assert greedy == same
