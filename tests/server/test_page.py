@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,9 +140,9 @@ def test_a_picture_is_asked_about_described_and_compared(page):
     drawn(page)
     page.get_by_label("Question").fill("What colour is it?")
     page.get_by_role("button", name="Ask").click()
-    page.wait_for_function("!['', '…'].includes(document.getElementById('answer').textContent)")
+    page.locator("#answer").filter(has_text=re.compile(r"\w")).wait_for()
     page.get_by_role("button", name="Caption").click()
-    page.wait_for_function("!['', '…'].includes(document.getElementById('answer').textContent)")
+    page.locator("#answer").filter(has_text=re.compile(r"\w")).wait_for()
     page.get_by_label("Choices").fill("red\nblue\ngreen")
     page.get_by_role("button", name="Compare").click()
     page.locator("#bars li").nth(2).wait_for()
@@ -167,14 +168,14 @@ def test_a_chat_shows_pictures_and_goes_on(page, tmp_path):
     page.get_by_label("Message").fill("What colour is it?")
     page.get_by_role("button", name="Send").click()
     page.locator(".message.assistant").wait_for()
-    page.wait_for_function("!document.getElementById('send').disabled")
+    page.locator("#send:enabled").wait_for()
     page.get_by_label("Message").fill("a blue star on a white background")
     page.get_by_role("button", name="Draw it").click()
-    page.wait_for_function("!document.getElementById('send').disabled")
+    page.locator("#send:enabled").wait_for()
     assert page.locator(".message img").count() == 2
     page.get_by_label("Message").fill("<b>What</b> colour is it?")  # words, never markup
     page.get_by_role("button", name="Send").click()
-    page.wait_for_function("!document.getElementById('send').disabled")
+    page.locator("#send:enabled").wait_for()
     assert page.locator(".message b").count() == 0
     page.get_by_role("tab", name="Draw").click()
     assert page.locator("#gallery img").count() == 1
