@@ -39,7 +39,8 @@ def collate(examples: Sequence[Example], config: LiquidConfig) -> Batch:
     Returns:
         ``tokens`` int32 [B, T], and for codes and for text: ``_at`` int32 [N], the places in
         [B T] whose next token is a target; ``_ids`` int32 [N], its row of the head; and
-        ``_weight`` float32 [N], 0 where only the length is rounded up.
+        ``_weight`` float32 [N], 0 where only the length is rounded up. ``counts`` float32 [2]:
+        how many targets are codes and how many are text.
     """
     longest = max(len(example) for example in examples) - 1
     length = -(-longest // PAD_TOKENS) * PAD_TOKENS
@@ -54,6 +55,8 @@ def collate(examples: Sequence[Example], config: LiquidConfig) -> Batch:
     is_code = wanted >= config.image_offset
     return {
         "tokens": mx.array(tokens),
+        # Counted here: MLX's sum over an empty array on a CPU may run on forever.
+        "counts": mx.array([int(is_code.sum()), int((~is_code).sum())], mx.float32),
         **_targets("code", every[is_code], wanted[is_code] - config.image_offset),
         **_targets("text", every[~is_code], wanted[~is_code]),
     }
@@ -66,11 +69,6 @@ def _targets(kind: str, at: np.ndarray, ids: np.ndarray) -> Batch:
         f"{kind}_ids": mx.array(np.pad(ids, room).astype(np.int32)),
         f"{kind}_weight": mx.array(np.pad(np.ones(len(at), np.float32), room)),
     }
-
-
-def counts(batch: Batch) -> mx.array:
-    """How many targets are codes and how many are text: float32 [2]."""
-    return mx.stack([batch["code_weight"].sum(), batch["text_weight"].sum()])
 
 
 class Loss:

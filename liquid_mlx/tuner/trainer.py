@@ -19,7 +19,7 @@ from liquid_mlx.memory import limits
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.tuner.examples import Order
 from liquid_mlx.tuner.lora import prepare, set_dropout, trained
-from liquid_mlx.tuner.loss import Batch, Example, Loss, collate, counts
+from liquid_mlx.tuner.loss import Batch, Example, Loss, collate
 from liquid_mlx.tuner.settings import TrainSettings
 
 Tree = Any  # of arrays, as mlx.utils has them
@@ -127,7 +127,7 @@ class Trainer:
             losses, found = self._gradients(parameters, batch, key)
             self.backbone.update(parameters)  # tracing has put its own in their place
             total = found if total is None else tree_map(mx.add, total, found)
-            sums, targets = sums + losses, targets + counts(batch)
+            sums, targets = sums + losses, targets + batch["counts"]
             mx.eval(total, sums, targets)
         sums, targets = self._shared(sums), self._shared(targets)
         mean = tree_map(lambda g: self._shared(g) / targets.sum(), total)
@@ -173,7 +173,7 @@ class Trainer:
         with limits():
             for i in range(0, len(ordered), size):
                 batch = self._batch(ordered[i : i + size])
-                sums, targets = sums + self._loss(batch), targets + counts(batch)
+                sums, targets = sums + self._loss(batch), targets + batch["counts"]
                 mx.eval(sums, targets)
         return _means(self._shared(sums), self._shared(targets))
 

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.tuner import loss as loss_module
-from liquid_mlx.tuner.loss import Example, Loss, collate, counts
+from liquid_mlx.tuner.loss import Example, Loss, collate
 from liquid_mlx.weights import load_backbone
 from tests.conftest import DATA
 from tests.tuner.projections import COUNT, projections
@@ -192,5 +192,5 @@ def test_targets_are_counted_by_kind(cases):
     case = cases("gemma_tiny")
     batch = collate([case.example(sample) for sample in SAMPLES], case.config)
     codes = (case.example("drawing").target & (case.example("drawing").ids >= 512)).sum()
-    assert counts(batch).tolist() == [codes, 2 + case.example("question").target.sum()]
+    assert batch["counts"].tolist() == [codes, 2 + case.example("question").target.sum()]
     assert all(len(batch[f"{kind}_at"]) % 64 == 0 for kind in ("code", "text"))
