@@ -112,8 +112,8 @@ class Commands(TyperGroup):
                 if "libmlx" not in str(error):
                     raise
                 message = (
-                    "MLX has no backend here: pip install 'liquid-mlx[cpu]', or 'liquid-mlx[cuda]' "
-                    "for an NVIDIA GPU."
+                    "MLX has no backend here: pip install 'mlx[cpu]', or 'mlx[cuda12]' for an "
+                    "NVIDIA GPU."
                 )
             except MemoryError:
                 message = "There is not enough memory: use a smaller model or fewer images at once."

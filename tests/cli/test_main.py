@@ -130,7 +130,7 @@ def test_mlx_without_a_backend_is_one_sentence(run: Run, monkeypatch: pytest.Mon
     monkeypatch.setattr(liquid_mlx, "load", load, raising=False)
     done = run("generate", "a red circle")
     assert done.exit_code == 1
-    assert "liquid-mlx[cpu]" in done.stderr
+    assert "mlx[cpu]" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
