@@ -87,8 +87,6 @@ def ask(
         sources = expand(given)
         done = vqa.Answers(answers, tasks) if answers else None
         liquid = options.load_model(model, status, dtype=dtype, verbose=verbose, adapter=adapter)
-        if note := liquid.config.note_for(*texts):
-            status.say(note)
         asker = Asker(liquid, sampling, exif=not no_exif, choices=listed, answer=score)
         failed = 0
         if done is not None:

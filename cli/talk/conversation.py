@@ -98,7 +98,6 @@ class Conversation:
     def _answer(self, text: str) -> None:
         from liquid_mlx.results import TextStep  # MLX, which help does without
 
-        self._note(text)
         self._hint(text)
         file, codes = self._shown or (None, None)
         said = {"role": "user", "content": text if codes is None else [codes, text]}
