@@ -73,7 +73,7 @@ def ask(
             "nor with --score."
         )
     if not bulk and not texts:
-        if slip := hints.question_first(given):
+        if given and (slip := hints.question_first(given)):
             raise UsageError(slip)
         texts = [given.pop()] if len(given) > 1 else []
     texts = [well_formed(text) for text in texts]

@@ -186,8 +186,8 @@ def generate(
             low_ram=low_ram,
             verbose=verbose,
         )
-        _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
         saved, failed = _run(liquid, wanted, how, status, as_json)
+        _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
         _end(saved, failed, contact_sheet, overwrite, open_, verbose, status)
 
 
