@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup test test-fast lint docs
+.PHONY: setup test test-slow lint docs
 
 setup:
 	$(PYTHON) -m venv .venv
@@ -11,8 +11,8 @@ setup:
 test:
 	$(BIN)/python -m pytest
 
-test-fast:
-	$(BIN)/python -m pytest -m "not slow"
+test-slow:
+	$(BIN)/python -m pytest -m slow
 
 lint:
 	$(BIN)/ruff check .
