@@ -358,7 +358,7 @@ def test_room_is_checked_first(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CheckpointError, match=r"needs 0\.0 GB.*left: free some"):
+    with pytest.raises(FileError, match=r"needs 0\.0 GB.*left: free some"):
         convert(checkpoint, tmp_path / "out")
     assert left_in(tmp_path) == {"checkpoint"}
 

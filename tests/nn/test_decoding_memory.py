@@ -100,6 +100,7 @@ def ledger(monkeypatch):
     monkeypatch.setattr(vqgan, "conv3x3", conv3x3)
     monkeypatch.setattr(vqgan, "conv1x1", conv1x1)
     monkeypatch.setattr(vqgan, "group_norm_silu", norm)
+    monkeypatch.setattr(vqgan.ResBlock, "silent", False)  # as those of the released model are
     return ledger
 
 
