@@ -94,6 +94,8 @@ def memory_row(
     **adapter: Any,
 ) -> dict[str, Any]:
     """Predicted and measured bytes of a step, the second, when the optimizer's state is there."""
+    gc.collect()
+    others = mx.get_active_memory()  # of whatever this process has loaded before
     config, backbone = random_model(*shape)
     settings = TrainSettings(
         batch_size=batch_size,
@@ -109,7 +111,7 @@ def memory_row(
     gc.disable()
     mx.reset_peak_memory()
     list(trainer.run(2))
-    peak = mx.get_peak_memory()
+    peak = mx.get_peak_memory() - others
     gc.enable()
     return {
         "model": name,

@@ -349,7 +349,7 @@ def test_what_exists_is_not_overwritten(checkpoint: Path, tmp_path: Path, kind: 
 
 
 def test_the_parent_must_be_there(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no folder"):
+    with pytest.raises(FileError, match="no folder"):
         convert(checkpoint, tmp_path / "a" / "b")
 
 
