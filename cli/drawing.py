@@ -63,6 +63,7 @@ class OutputOptions:
     steps_folder: Path | None = None
     overwrite: bool = False
     scale: int = 1
+    write: bool = True  # another process with the same model draws the same, and writes it
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,6 @@ def write(
                 speed = last.total * (before + last.drawn - progress.drawn) / seconds
                 progress.drawn = before + last.drawn
                 for path, picture in zip(paths[last.first :], pictures, strict=False):
-                    check_free([path], how.overwrite)
                     save(picture, path, how)
                     yield SavedImage(path, picture, seconds, speed)
                 started = status.seconds
@@ -141,7 +141,6 @@ def write(
         if how.keep_partial and last is not None and last.position < last.total:
             for path, picture in zip(paths[last.first :], last.images(), strict=False):
                 partial = path.with_name(f"{path.stem}-partial.png")
-                check_free([partial], how.overwrite)
                 save(picture, partial, how)
                 status.say(f"{partial}  {last.position} of {last.total} image tokens")
         raise
@@ -166,15 +165,19 @@ def _watched(
                 status.clear()
                 preview.show(pictures[0].image)
                 again = time.perf_counter() + PREVIEW_SHARE * (time.perf_counter() - now)
-            if how.steps_folder:
+            if how.steps_folder and how.write:
                 for path, picture in zip(paths[step.first :], pictures, strict=False):
                     picture.save(how.steps_folder / f"{path.stem}-{row:03}.png", how.metadata)
         yield step
 
 
-def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> None:
+def write_statistics(
+    liquid: Liquid, picture: GeneratedImage, path: Path, how: OutputOptions
+) -> None:
     """Write what the model thought at each code of an image: JSON, or a PNG with heat maps."""
     found = liquid.statistics(picture)
+    if not how.write:
+        return
     if path.suffix == ".json":
         atomic_write(path, to_json({**picture.settings.to_dict(), **found.to_dict()}) + "\n")
         return
@@ -184,7 +187,10 @@ def write_statistics(liquid: Liquid, picture: GeneratedImage, path: Path) -> Non
 
 
 def save(picture: GeneratedImage, path: Path, how: OutputOptions) -> None:
-    """Write a picture, and its settings beside it if asked."""
+    """Write a picture, and its settings beside it if asked; raises FileError if it is there."""
+    if not how.write:
+        return
+    check_free([path], how.overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, how.metadata, how.overwrite, scale=how.scale)
     if how.sidecar:
@@ -199,11 +205,16 @@ def sidecar(path: Path) -> Path:
 
 def tell(saved: SavedImage, status: Status, as_json: bool) -> None:
     """Say what was written: a line on stderr, the name or a JSON object on stdout."""
-    status.say(summary(saved))
+    tell_row(summary(saved), saved.to_dict(), status, as_json)
+
+
+def tell_row(line: str, values: Mapping[str, Any], status: Status, as_json: bool) -> None:
+    """The same of what another process wrote: its summary, and its values."""
+    status.say(line)
     if as_json:
-        print_json(saved.to_dict())
+        print_json(values)
     elif not (status.live and sys.stdout.isatty()):  # there the summary says it
-        print(saved.path, flush=True)
+        print(values["path"], flush=True)
 
 
 def summary(drawn: SavedImage) -> str:
@@ -214,8 +225,8 @@ def summary(drawn: SavedImage) -> str:
     )
 
 
-def contact_sheet(path: Path, saved: Sequence[SavedImage], overwrite: bool) -> None:
-    """Write a PNG with the pictures and their seeds, row by row; nothing else of them is in it."""
+def contact_sheet(path: Path, saved: Sequence[tuple[Path, int]], overwrite: bool) -> None:
+    """Write a PNG with the pictures of files and their seeds, row by row; nothing else is in it."""
     from PIL import Image, ImageDraw
 
     columns = math.ceil(math.sqrt(len(saved)))
@@ -223,8 +234,8 @@ def contact_sheet(path: Path, saved: Sequence[SavedImage], overwrite: bool) -> N
     width, height = columns * (CELL + _GAP) + _GAP, rows * (CELL + _LABEL + _GAP) + _GAP
     sheet = Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
-    for i, one in enumerate(saved):
-        with Image.open(one.path) as picture:
+    for i, (file, seed) in enumerate(saved):
+        with Image.open(file) as picture:
             picture.load()
             scale = CELL / max(picture.size)
             size = round(picture.width * scale), round(picture.height * scale)
@@ -232,7 +243,7 @@ def contact_sheet(path: Path, saved: Sequence[SavedImage], overwrite: bool) -> N
         row, column = divmod(i, columns)
         x, y = _GAP + column * (CELL + _GAP), _GAP + row * (CELL + _LABEL + _GAP)
         sheet.paste(small, (x + (CELL - size[0]) // 2, y + (CELL - size[1]) // 2))
-        pen.text((x, y + CELL + 2), str(one.picture.settings.seed), fill="black")
+        pen.text((x, y + CELL + 2), str(seed), fill="black")
     file_bytes = io.BytesIO()
     sheet.save(file_bytes, "PNG")
     atomic_write(path, file_bytes.getvalue(), overwrite)

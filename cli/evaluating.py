@@ -12,7 +12,7 @@ import typer
 from liquid_mlx.errors import FileError, UsageError
 from liquid_mlx.files import atomic_write
 
-from . import options
+from . import options, together
 from .asker import Asker
 from .printer import print_table
 from .terminal import Status, one_line
@@ -61,13 +61,18 @@ def ask(
     Raises:
         FileError: some questions could not be answered; the others are.
     """
-    questions, listed = _questions(task, file, images)
-    done = Answers(answers, questions)
-    liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
+    team = together.start(status)
+    with team.together():
+        questions, listed = _questions(task, file, images)
+    together.same(team, "questions", list(map(str, questions)))
+    done = Answers(answers, questions, team)
+    liquid = options.load_model(model, status, dtype=dtype, adapter=adapter, team=team)
     sampling = options.Sampling(
         max_tokens=max_tokens, temperature=0.0, top_k=0, top_p=1.0, seed=None
     )
     failed = done.fill(Chooser(liquid, sampling, listed), images, status)
+    if not team.first:  # rank 0 has all answers, and reports
+        raise typer.Exit
     if failed:
         raise FileError(f"{failed} of {len(questions)} questions were not answered: see above.")
     return {

@@ -14,6 +14,8 @@ from typing import Any
 from liquid_mlx.errors import ImageError
 from liquid_mlx.files import user_path
 
+from .together import refuse_stdin
+
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 MOST_BYTES = 64 * 2**20  # of a picture from the web or from standard input
 CONNECT_SECONDS, MOST_SECONDS = 20, 60
@@ -82,6 +84,7 @@ def _expand(name: str) -> Iterator[Source]:
 
 
 def _standard_input() -> Iterator[Source]:
+    refuse_stdin()
     data = sys.stdin.buffer.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise ImageError(f"Standard input is larger than {MOST_BYTES >> 20} MiB.")

@@ -14,8 +14,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx._version import __version__
 from liquid_mlx.display import sentence
-from liquid_mlx.errors import LiquidError
+from liquid_mlx.errors import LiquidError, lost_peer
 
+from . import together
 from .startup import hints
 from .startup.command import Command, CommandLineError
 from .terminal import open_streams, safe_output
@@ -46,6 +47,10 @@ COMMANDS = {
     ),
     "compare": ("compare", "Compare two models on sequences that the first one draws."),
     "doctor": ("doctor", "Check that this machine computes what it should."),
+    "distributed": (
+        "distributed",
+        "Plan what fits several machines, or measure their links.",
+    ),
     "models": ("models", "List the models on this machine."),
     "info": ("info", "Describe a model, or show the settings inside a PNG."),
     "config": ("info", "Show the settings in force, and where each is from."),
@@ -107,6 +112,8 @@ class Commands(TyperGroup):
             try:
                 return super().main(*arguments, **more)
             except LiquidError as error:
+                if together.said_elsewhere(error):
+                    sys.exit(1)
                 message = str(error)
             except ImportError as error:
                 if "libmlx" not in str(error):
@@ -118,9 +125,11 @@ class Commands(TyperGroup):
             except MemoryError:
                 message = "There is not enough memory: use a smaller model or fewer images at once."
             except RuntimeError as error:  # of Path.expanduser, where files.user_path is not used
-                if "home directory" not in str(error):
+                lost = lost_peer(error)
+                if lost is None and "home directory" not in str(error):
                     raise
                 message = "A path begins with the home folder of a user who is not known: write ./~"
+                message = str(lost) if lost else message
             except UnicodeEncodeError as error:
                 message = (
                     f"A name has a character that this system's encoding ({error.encoding}) does "
@@ -129,6 +138,7 @@ class Commands(TyperGroup):
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 message = f"{where}{error.strerror or error}."
+            message = together.named(message)
             print(f"liquid: {sentence(message)}", file=sys.stderr, flush=True)
         sys.exit(1)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
 import liquid_mlx
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import UsageError
 from liquid_mlx.params import SEEDS
 
@@ -41,6 +42,17 @@ Adapter = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+TensorParallel = Annotated[
+    bool,
+    typer.Option("--tensor-parallel", help="One model over all processes of mlx.launch."),
+]
+PipelineParallel = Annotated[
+    str | None,
+    typer.Option(metavar="N,N,...", help="The same by layers: how many on each, or auto."),
+]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out images whose files exist.")
+]
 Dtype = Annotated[
     str | None,
     typer.Option("--dtype", metavar="TYPE", help="float32, bfloat16 or float16."),
@@ -146,14 +158,44 @@ def load_model(
     low_ram: bool = False,
     verbose: bool = False,
     adapter: list[str] | None = None,
+    team: Team | None = None,
+    pipeline_parallel: str | None = None,
 ) -> Liquid:
-    """Load a model while the status line says so; its time starts anew afterwards."""
+    """Load a model while the status line says so; its time starts anew afterwards.
+
+    Of a team every process loads a model of its own, or its part of one; if one process cannot,
+    none goes on.
+    """
     status.start(f"loading {name}")
-    liquid = liquid_mlx.load(name, dtype=dtype, low_ram=low_ram, adapter=adapter or ())
+    adapters = adapter or ()
+    if team is not None and team.one_model:
+        liquid = liquid_mlx.load(
+            name,
+            dtype=dtype,
+            low_ram=low_ram,
+            adapter=adapters,
+            group=team.group,
+            layers=_layers(pipeline_parallel),
+        )
+    else:
+        with (team or Team()).together():
+            liquid = liquid_mlx.load(name, dtype=dtype, low_ram=low_ram, adapter=adapters)
     if verbose:
         status.say(f"{name} loaded in {status.seconds:.2f} s")
     status.start()
     return liquid
+
+
+def _layers(text: str | None) -> list[int] | Literal["auto"] | None:
+    if text is None or text == "auto":
+        return text  # type: ignore[return-value]
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"--pipeline-parallel is a number of layers for each process, such as 14,14, or auto; "
+            f"not {text!r}."
+        ) from None
 
 
 def memory() -> str:

@@ -14,6 +14,7 @@ from liquid_mlx.errors import FileError
 from liquid_mlx.files import read_bytes, user_path
 
 from .terminal import Status
+from .together import refuse_stdin
 
 DEFAULT_NAME = "{prompt}-{seed}.png"
 _NAME_BYTES = 100
@@ -95,6 +96,8 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         FileError: it cannot be read, is not text, or has no line.
     """
+    if str(path) == "-":
+        refuse_stdin()
     try:
         if str(path) == "-":
             data = sys.stdin.buffer.read(MOST_BYTES + 1)

@@ -11,6 +11,7 @@ from typing import Any
 
 from liquid_mlx.config import Size
 from liquid_mlx.display import well_formed
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import FileError, LiquidError, UsageError
 from liquid_mlx.files import read_json, user_path
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, integer, seeds_for
@@ -46,15 +47,16 @@ class Wanted:
     paths: Sequence[Sequence[Path]]
     statistics: Mapping[Path, Path]
 
-    def missing(self, output: str, random_seeds: bool, status: Status) -> Wanted:
-        """Those of which no file is there yet.
+    def missing(self, output: str, random_seeds: bool, status: Status, team: Team) -> Wanted:
+        """Those of which no file is there yet, on any of the processes' disks.
 
         Raises:
             UsageError: files are named after random seeds: none would ever be there.
         """
         if random_seeds and "{seed}" in pattern_of(output):
             raise UsageError("--skip-existing needs --seed, or a name (-o) without {seed}.")
-        left = [i for i, paths in enumerate(self.paths) if not any(p.exists() for p in paths)]
+        there = team.anywhere([any(p.exists() for p in paths) for paths in self.paths])
+        left = [i for i, known in enumerate(there) if not known]
         if len(left) < len(self.lines):
             status.say(f"{len(self.lines) - len(left)} of {len(self.lines)} images exist already")
         lines, paths = [self.lines[i] for i in left], [self.paths[i] for i in left]

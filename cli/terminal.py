@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 from liquid_mlx.display import clean as clean
 from liquid_mlx.display import one_line as one_line
 from liquid_mlx.display import sentence, shorten
+from liquid_mlx.distributed.ranks import launched, own_rank
 from liquid_mlx.errors import FileError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH = 0.1  # seconds between updates of the status line
+LAUNCHED = 10.0  # and between lines where mlx.launch carries them, which has no terminal to rewrite
 MOST_IN_LINE = 600  # characters on stderr
 
 
@@ -123,12 +125,15 @@ class Status:
     """A line on stderr, rewritten in place on a terminal; lines that stay go through ``say``.
 
     Quiet, it prints nothing; when stderr is not a terminal it prints only what stays. Text from
-    outside is shown as it is: rich is never given markup.
+    outside is shown as it is: rich is never given markup. Of several processes that were launched
+    together only rank 0 speaks, errors aside.
     """
 
     def __init__(self, quiet: bool = False):
-        self._quiet = quiet
-        self.live = not quiet and sys.stderr.isatty()
+        self._launched = launched()
+        self._quiet = quiet or (self._launched and own_rank() != 0)
+        self._follows = False
+        self.live = not self._quiet and sys.stderr.isatty()
         self._shown = 0.0
         self._started = time.perf_counter()
         self._line: Live | None = None
@@ -152,6 +157,11 @@ class Status:
         if text:
             self.show(text)
 
+    def follow(self) -> None:
+        """Say nothing from now on, not even errors: another process does the same and says it."""
+        self._quiet = self._follows = True
+        self.live = False
+
     @property
     def seconds(self) -> float:
         """Since ``start``."""
@@ -166,7 +176,14 @@ class Status:
 
     def progress(self, title: str, done: int, total: int, unit: str = "tokens") -> None:
         """Show how far a task is, how fast, and how long it will still take."""
-        if not self.live or (time.perf_counter() - self._shown < REFRESH and done < total):
+        since = time.perf_counter() - self._shown
+        if self._launched and not self.live:
+            if since > LAUNCHED and self.seconds > LAUNCHED:
+                self._shown = time.perf_counter()
+                left = duration((total - done) * self.seconds / done) if done else "unknown"
+                self.say(f"{one_line(title)}  rank 0: {done}/{total}  {left} left")
+            return
+        if not self.live or (since < REFRESH and done < total):
             return
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -216,5 +233,7 @@ class Status:
 
     def warn(self, text: str) -> None:
         """Print an error that does not end the program; quiet prints it too."""
+        if self._follows:
+            return
         self.clear()
         print(f"liquid: {sentence(text)}", file=sys.stderr, flush=True)

@@ -22,6 +22,7 @@ from .terminal import Status, about
 if TYPE_CHECKING:
     from PIL import Image
 
+    from liquid_mlx.distributed.ranks import Team
     from liquid_mlx.model import Liquid
 
 LONGEST = 2  # times as long as wide: longer pictures are left out
@@ -63,18 +64,26 @@ def captioned(names: Sequence[str]) -> list[Pair]:
     return found
 
 
-def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status) -> int:
+def write(liquid: Liquid, found: Sequence[Pair], path: Path, status: Status, team: Team) -> int:
     """Write the file, whole or not at all; the number of pictures that failed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    with atomic_file(path) as tmp, tmp.open("w", encoding="utf-8") as file:
-        for i, pair in enumerate(found):
-            status.progress(str(pair.path), i, len(found), "images")
+
+    def work(pairs: Sequence[tuple[int, Pair]]) -> Iterator[tuple[int, list[str] | None]]:
+        for done, (i, pair) in enumerate(pairs):
+            status.progress(str(pair.path), done, len(pairs), "images")
             try:
-                file.writelines(_lines(liquid, pair, status))
+                yield i, list(_lines(liquid, pair, status))
             except LiquidError as error:
-                failed += 1
                 status.warn(about(str(pair.path), error))
+                yield i, None
+
+    failed = 0
+    if not team.first:
+        return sum(1 for _ in team.each(found, work))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as tmp, tmp.open("w", encoding="utf-8") as file:
+        for lines in team.each(found, work):
+            file.writelines(lines or ())
+            failed += lines is None
         if failed == len(found):
             raise ImageError("None of the images could be read: nothing was written.")
     status.say(f"{path}  {len(found) - failed} of {len(found)} images")

@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from liquid_mlx.display import to_json
-from liquid_mlx.errors import FileError, ImageError
-from liquid_mlx.files import read_bytes, user_path
+from liquid_mlx.errors import DistributedError, FileError, ImageError
+from liquid_mlx.files import atomic_write, read_bytes, user_path
 
 from .asker import Asker, batches
 from .outputs import read_lines
 from .terminal import Status, about
+
+if TYPE_CHECKING:
+    from liquid_mlx.distributed.ranks import Team
 
 MOST_BYTES = 1 << 30  # of a file of answers
 
@@ -35,6 +40,11 @@ class Question:
     id: int | str
     image: str
     text: str
+
+    @property
+    def key(self) -> Key:
+        """What its answer is found by."""
+        return self.id, self.text
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -60,39 +70,42 @@ def read_questions(path: Path) -> list[Question]:
     return found
 
 
-class Answers:
-    """A file of answers that grows line by line, and is taken up where it was left."""
+Key = tuple[int | str, str]  # id and text of a question
+Group = Sequence[tuple[int, Question]]  # questions about one image, with their places in the file
 
-    def __init__(self, path: Path, questions: list[Question]):
+
+class Answers:
+    """A file of answers that grows line by line, and is taken up where it was left.
+
+    Of several processes each writes a file of its own beside it, ``NAME.rank-R``, which rank 0
+    puts in its place at the end, in the order of the questions. Where that end did not come, the
+    next run takes up those files, with any number of processes.
+    """
+
+    def __init__(self, path: Path, questions: list[Question], team: Team):
         """Look whether the file is one of answers; raises FileError if it is another."""
         self._path = user_path(path)
         self._questions = questions
-        if self._path.exists():
-            self._known()
+        self._team = team
+        self._parts = sorted(self._path.parent.glob(f"{glob.escape(self._path.name)}.rank-*"))
+        self._known: dict[Key, str] = {}  # answered question -> its line
+        own: list[tuple[Key, str]] = []
+        with team.together():
+            own = [pair for file in (self._path, *self._parts) for pair in _read(file)]
+        for lines in team.gather(own):  # hosts may have a disk each
+            self._learn(lines)
+
+    def _learn(self, lines: Sequence[tuple[Key, str]]) -> None:
+        for (number, text), line in lines:
+            self._known.setdefault((number, text), line)
 
     def _todo(self) -> list[tuple[int, Question]]:
         """The questions that are not answered, with their places; each once."""
-        known, found = self._known(), []
+        found: dict[Key, tuple[int, Question]] = {}
         for index, question in enumerate(self._questions):
-            if (question.id, question.text) not in known:
-                found.append((index, question))
-                known.add((question.id, question.text))
-        return found
-
-    def _known(self) -> set[tuple[Any, str]]:
-        """What is answered, whole lines only."""
-        data = read_bytes(self._path, MOST_BYTES)
-        whole = data.rfind(b"\n") + 1
-        known: set[tuple[Any, str]] = set()
-        for number, line in enumerate(data[:whole].splitlines(), 1):
-            try:
-                values = json.loads(line)
-                known.add((values["question_id"], values["prompt"]))
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise FileError(
-                    f"{self._path}, line {number} is not an answer: name another file."
-                ) from None
-        return known
+            if question.key not in self._known:
+                found.setdefault(question.key, (index, question))
+        return list(found.values())
 
     def fill(self, asker: Asker, folder: Path | None, status: Status) -> int:
         """Answer what is not answered yet; the number of questions that failed.
@@ -102,61 +115,134 @@ class Answers:
             OSError: it cannot be written.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        total, failed, position = len(self._questions), 0, 0
-        with self._path.open("a+b", buffering=0) as file:
-            self._take(file)
+        part, total, failed = self._path, len(self._questions), 0
+        if self._team.shares_work:
+            part = part.with_name(f"{part.name}.rank-{self._team.rank}")
+        elif not self._team.first:
+            part = Path(os.devnull)  # rank 0 answers the same, and writes it
+        elif self._parts:
+            self._put_together()
+        with part.open("a+b", buffering=0) as file:
+            if part != Path(os.devnull):
+                _take(file, part)
+            if part == self._path:  # it may have grown before it was ours
+                self._learn(_read(part))
             todo = self._todo()
             if len(todo) < total:
                 status.say(f"{self._path} answers {total - len(todo)} of {total} questions already")
             status.start("asking")
-            for image, group in groupby(todo, key=lambda task: task[1].image):
-                for batch in batches(list(group)):
-                    tasks = [(index, question.text) for index, question in batch]
-                    try:
-                        found = asker.ask_all(_inside(folder, image), tasks)
-                    except ImageError as error:
-                        found = [{"error": error} for _ in batch]
-                    for (_, question), answer in zip(batch, found, strict=True):
-                        if "error" in answer:
-                            failed += 1
-                            status.warn(f"question {question.id}: {about(image, answer['error'])}")
-                        else:
-                            self._append(file, _line(question, answer, asker.liquid.name))
-                    position += len(batch)
-                    status.progress(str(self._path), position, len(todo), "answers")
+            groups = [list(group) for _, group in groupby(todo, key=lambda task: task[1].image)]
+            work = _Work(asker, folder, status, file, part, str(self._path))
+            try:
+                for row in self._team.each(groups, work.answer):
+                    if row is None:
+                        failed += 1
+                    else:
+                        number, text, line = row
+                        self._known[number, text] = line
+            except DistributedError as error:
+                if error.shared:  # a rank failed, and all know: keep what the others did
+                    self._put_together()
+                raise
+        if self._team.shares_work:
+            self._put_together()
         status.say(f"{self._path}  {total - failed} of {total} questions answered")
         return failed
 
-    def _take(self, file: FileIO) -> None:
-        """Lock the file for as long as it is open; take off a last line that was cut short."""
+    def _put_together(self) -> None:
+        """Write all that is known as one file, in the order of the questions; remove the parts."""
+        if self._team.first:
+            asked = dict.fromkeys(question.key for question in self._questions)
+            others = [line for key, line in self._known.items() if key not in asked]
+            lines = others + [self._known[key] for key in asked if key in self._known]
+            atomic_write(self._path, "".join(lines))
+        self._team.gather(None)  # the file is there
+        for part in self._path.parent.glob(f"{glob.escape(self._path.name)}.rank-*"):
+            part.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One process's share of a file of questions."""
+
+    asker: Asker
+    folder: Path | None
+    status: Status
+    file: FileIO
+    path: Path
+    title: str
+
+    def answer(self, groups: Sequence[tuple[int, Group]]) -> Iterator[tuple[int, Any]]:
+        """Write an answer per question; yields (group, (id, text, line)), or None if it failed."""
+        done, total = 0, sum(len(group) for _, group in groups)
+        for number, group in groups:
+            for batch in batches(group):
+                tasks = [(index, question.text) for index, question in batch]
+                image = batch[0][1].image
+                try:
+                    found = self.asker.ask_all(_inside(self.folder, image), tasks)
+                except ImageError as error:
+                    found = [{"error": error} for _ in batch]
+                for (_, question), answer in zip(batch, found, strict=True):
+                    if "error" in answer:
+                        self.status.warn(f"question {question.id}: {about(image, answer['error'])}")
+                        yield number, None
+                    else:
+                        line = _line(question, answer, self.asker.liquid.name)
+                        _append(self.file, self.path, line.encode())
+                        yield number, (*question.key, line)
+                done += len(batch)
+                self.status.progress(self.title, done, total, "answers")
+
+
+def _read(path: Path) -> list[tuple[Key, str]]:
+    """The answers in a file, if it is there; whole lines only."""
+    if not path.exists():
+        return []
+    data = read_bytes(path, MOST_BYTES)
+    found = []
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True), 1):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileError(f"Another process is writing {self._path}: wait for it.") from None
-        except OSError:
-            pass  # some network drives have no locks
-        file.seek(0)
-        file.truncate(file.readall().rfind(b"\n") + 1)
-
-    def _append(self, file: FileIO, line: bytes) -> None:
-        """Write a line whole or not at all."""
-        end = file.seek(0, os.SEEK_END)
-        if file.write(line) != len(line):  # a full disk takes the beginning
-            file.truncate(end)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+            values = json.loads(line)
+            found.append(((values["question_id"], values["prompt"]), line.decode()))
+            hash(found[-1][0])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise FileError(f"{path}, line {number} is not an answer: name another file.") from None
+    return found
 
 
-def _line(question: Question, answer: dict[str, Any], model: str) -> bytes:
-    """A line of a file of answers."""
+def _take(file: FileIO, path: Path) -> None:
+    """Lock the file for as long as it is open; take off a last line that was cut short."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(f"Another process is writing {path}: wait for it.") from None
+    except OSError:
+        pass  # some network drives have no locks
+    file.seek(0)
+    file.truncate(file.readall().rfind(b"\n") + 1)
+
+
+def _append(file: FileIO, path: Path, line: bytes) -> None:
+    """Write a line whole or not at all."""
+    end = file.seek(0, os.SEEK_END)
+    if file.write(line) != len(line):  # a full disk takes the beginning
+        file.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _line(question: Question, answer: dict[str, Any], model: str) -> str:
+    """A line of a file of answers; the same answer of the same model has the same id."""
     line = {
         "question_id": question.id,
         "prompt": question.text,
-        "text": answer.pop("answer"),
-        "answer_id": uuid.uuid4().hex,
+        "text": answer["answer"],
+        "answer_id": "",
         "model_id": Path(model).name,
-        "metadata": answer,
+        "metadata": {name: value for name, value in answer.items() if name != "answer"},
     }
-    return (to_json(line) + "\n").encode()
+    line["answer_id"] = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(line)).hex
+    return to_json(line) + "\n"
 
 
 def _inside(folder: Path | None, image: str) -> Path:

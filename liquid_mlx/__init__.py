@@ -13,6 +13,7 @@ os.environ.setdefault("MLX_ENABLE_TF32", "0")
 from liquid_mlx._version import __version__
 from liquid_mlx.errors import (
     CheckpointError,
+    DistributedError,
     FileError,
     HubError,
     ImageError,
@@ -47,6 +48,7 @@ _LATER = {
 
 __all__ = [
     "CheckpointError",
+    "DistributedError",
     "FileError",
     "GeneratedImage",
     "HubError",

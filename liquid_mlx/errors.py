@@ -2,6 +2,7 @@
 
 LiquidError
 ├── CheckpointError   a checkpoint or converted folder
+├── DistributedError  processes on one or several machines that do not work together
 ├── FileError         any other file or folder
 ├── HubError          a model that is not on this machine or the Hub
 ├── ImageError        a picture that cannot be read
@@ -18,6 +19,27 @@ class LiquidError(Exception):
 
 class CheckpointError(LiquidError):
     """A checkpoint or converted folder is missing something, damaged, or of an unknown kind."""
+
+
+class DistributedError(LiquidError):
+    """Processes cannot meet, do not agree, or one of them has failed.
+
+    ``shared`` errors are raised by every rank at once: it is enough if rank 0 says them.
+    """
+
+    def __init__(self, message: str, *, shared: bool = False):
+        super().__init__(message)
+        self.shared = shared
+
+
+def lost_peer(error: RuntimeError) -> DistributedError | None:
+    """What to say where MLX's error means that another process cannot be reached; else None."""
+    if not str(error).startswith(("[ring]", "[jaccl]", "[mpi]", "[nccl]", "[distributed]")):
+        return None
+    return DistributedError(
+        f"Another process has ended or cannot be reached ({error}): its own message, or that of "
+        "mlx.launch, says why. What was written is whole."
+    )
 
 
 class FileError(LiquidError):

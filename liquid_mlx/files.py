@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -102,6 +103,14 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:20]} is not a finite number")
     return number
+
+
+def digest(path: Path) -> str:
+    """A short name for a JSON file's content, or "" if it cannot be read."""
+    try:
+        return hashlib.sha256(read_bytes(path, MAX_JSON)).hexdigest()[:12]
+    except FileError:
+        return ""
 
 
 def read_config(folder: Path) -> dict[str, Any]:

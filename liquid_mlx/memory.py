@@ -18,7 +18,7 @@ from mlx.utils import tree_flatten
 
 from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.device import on_gpu
-from liquid_mlx.errors import LowMemoryError
+from liquid_mlx.errors import LowMemoryError, lost_peer
 
 PROMPT_TOKENS = 128  # of a long prompt
 CACHED = 1 << 30  # bytes of freed buffers that MLX keeps for the next step
@@ -189,6 +189,7 @@ def limits() -> Iterator[None]:
 
     Raises:
         LowMemoryError: MLX ran out of memory within, on any device.
+        DistributedError: another process, which holds a part of the model, has gone.
     """
     on_metal = mx.metal.is_available() and on_gpu()
     if on_metal:
@@ -196,6 +197,8 @@ def limits() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if lost := lost_peer(error):
+            raise lost from None
         if not OUT_OF_MEMORY.match(str(error)):
             raise
         raise LowMemoryError(

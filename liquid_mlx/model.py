@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -13,7 +14,11 @@ from PIL import Image
 from liquid_mlx import images, memory
 from liquid_mlx.adapters import AdapterName, Attached, attach, read_adapters
 from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.distributed.exchange import agreed, least
+from liquid_mlx.distributed.ranks import Team
+from liquid_mlx.distributed.shards import shares_by_memory
 from liquid_mlx.errors import ImageError, PromptError, UsageError
+from liquid_mlx.files import digest
 from liquid_mlx.generation.answer import Answering, check_length
 from liquid_mlx.generation.drawing.editing import fit_to
 from liquid_mlx.generation.drawing.steering import Steering
@@ -26,7 +31,7 @@ from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.vqgan import VQGAN
 from liquid_mlx.prompts import Prompts
-from liquid_mlx.weights import load_backbone, load_vqgan
+from liquid_mlx.weights import load_backbone, load_vqgan, shard_for
 
 SAME_PIXEL = 2  # of 255: other machines decode the same codes almost alike
 
@@ -38,6 +43,8 @@ def load(
     revision: str | None = None,
     low_ram: bool = False,
     adapter: AdapterName | Sequence[AdapterName] = (),
+    group: mx.distributed.Group | None = None,
+    layers: Sequence[int] | Literal["auto"] | None = None,
 ) -> Liquid:
     """Load a converted model.
 
@@ -48,9 +55,14 @@ def load(
         low_ram: free the language model before pixels are decoded; it is read again when needed.
         adapter: a folder or repo id of an adapter (LoRA or DoRA, of mlx-lm or PEFT), or several;
             "NAME=0.5" for another strength than 1.
+        group: the processes, from ``mx.distributed.init()``, that hold the model together, each a
+            part of every layer (tensor parallel). All of them call every method alike.
+        layers: each process holds some of the layers instead (pipeline parallel): how many, in the
+            order of ranks, or "auto" for shares in proportion to the machines' memory.
 
     Raises:
         LiquidError: the model is missing, damaged, not a converted one, or too large for memory.
+        DistributedError: the same, or that the model cannot be split so, on any rank of a group.
 
     Examples:
         >>> from liquid_mlx import load
@@ -58,19 +70,29 @@ def load(
         >>> liquid
         <Liquid 'demo': ...>
     """
-    folder = resolve(model, revision)
-    config = LiquidConfig.read(folder)
-    adapters = read_adapters(adapter)
-    read = partial(load_backbone, folder, config, dtype)
-    return Liquid(
-        config,
-        read(adapters=adapters),
-        load_vqgan(folder, config),
-        Prompts.read(folder, config),
-        name=str(model),
-        reload=read if low_ram else None,
-        adapters=adapters,
-    )
+    team = Team(group)
+    with team.together():
+        folder = resolve(model, revision)
+        config = LiquidConfig.read(folder)
+        adapters = read_adapters(adapter)
+        if adapters and team.size > 1:
+            raise UsageError("adapter and group cannot be combined: merge the adapter first.")
+    with team.together(**{"config.json": digest(folder / "config.json")}):
+        if layers == "auto":
+            layers = shares_by_memory(
+                config.backbone.num_hidden_layers, team.gather(memory.available())
+            )
+        shard = None if group is None or team.size == 1 else shard_for(config, group, layers)
+        read = partial(load_backbone, folder, config, dtype, shard)
+        return Liquid(
+            config,
+            read(adapters=adapters),
+            load_vqgan(folder, config),
+            Prompts.read(folder, config),
+            name=str(model),
+            reload=read if low_ram else None,
+            adapters=adapters,
+        )
 
 
 class Liquid(Steering, Answering):
@@ -98,6 +120,7 @@ class Liquid(Steering, Answering):
         self.name = name
         self.prompts = prompts
         self._dtype = backbone.dtype
+        self._shard = backbone.shard
         self.vqgan = vqgan
         self._reload = reload
         self._low_ram = reload is not None
@@ -179,7 +202,7 @@ class Liquid(Steering, Answering):
             if np.abs(shown - pixels).max() <= SAME_PIXEL:
                 return own
         codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
-        return np.array(codes, dtype=np.int32)
+        return np.array(agreed(codes, self._shard), dtype=np.int32)
 
     def encode(self, picture: ImageSource, *, fit: str = "pad", exif: bool = True) -> np.ndarray:
         """VQ codes of a picture: int32 [rows, columns], 0 to n_codes - 1.
@@ -207,6 +230,7 @@ class Liquid(Steering, Answering):
         if self._seen is None or not np.array_equal(self._seen[0], pixels):
             with limits():
                 codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
+                codes = agreed(codes, self._shard)
                 self._seen = pixels, np.array(codes, dtype=np.int32)
         return self._seen[1].copy()
 
@@ -233,7 +257,8 @@ class Liquid(Steering, Answering):
         """How many sequences of ``length`` tokens are answered at once."""
         used = weight_bytes(self.engine.backbone, self._dtype)
         used += weight_bytes(self.vqgan, mx.float32)
-        return fitting(used, kv_bytes(self.config.backbone, 1, length, self._dtype), BATCH)
+        each = kv_bytes(self._shard.config, 1, length, self._dtype)
+        return least(fitting(used, each, BATCH), self._shard)
 
     def logits(self, token_ids: Sequence[int]) -> mx.array:
         """Logits behind every one of token ids [T]: float32 [T, vocabulary]."""
@@ -242,7 +267,7 @@ class Liquid(Steering, Answering):
             raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
         check_length(self.engine, len(ids))
         backbone = self.engine.backbone
-        cache = KVCache.empty(self.config.backbone, 1, len(ids), self._dtype)
+        cache = KVCache.empty(backbone.config, 1, len(ids), self._dtype)
         with limits():
             logits = backbone.head()(backbone(mx.array([ids]), cache)[0])
             mx.eval(logits)

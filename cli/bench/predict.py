@@ -44,9 +44,16 @@ class Geometry:
     def step_bytes(self, bits: float) -> float:
         """Read per step: the body, the head's image rows, keys and values in mid-image."""
         c = self.backbone
-        head = self.codes * c.hidden_size * min(max(bits, HEAD_BITS), 16) / 8
         token = 2 * c.num_hidden_layers * c.num_key_value_heads * c.head_dim * HALF
-        return self.body * bits / 8 + head + ROWS * (PROMPT + self.picture / 2) * token
+        return (
+            self.body * bits / 8
+            + self.code_bytes(bits)
+            + ROWS * (PROMPT + self.picture / 2) * token
+        )
+
+    def code_bytes(self, bits: float) -> float:
+        """The head's rows of the codes."""
+        return self.codes * self.backbone.hidden_size * min(max(bits, HEAD_BITS), 16) / 8
 
     def least_bytes(self, bits: float) -> float:
         """Without which no image is drawn: all weights, keys and values; low_ram frees the rest."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liquid_mlx.display import well_formed
 from liquid_mlx.errors import UsageError
 
-from .. import options, vqa
+from .. import options, together, vqa
 from ..asker import Asker, rows
 from ..inputs import Source, expand
 from ..printer import Results
 from ..startup import hints
 from ..terminal import Status, about, clean, duration
+
+if TYPE_CHECKING:
+    from liquid_mlx.distributed.ranks import Team
 
 
 def ask(
@@ -58,6 +61,8 @@ def ask(
     top_p: options.TopP = 1.0,
     seed: options.Seed = None,
     no_exif: options.NoExif = False,
+    tensor_parallel: options.TensorParallel = False,
+    pipeline_parallel: options.PipelineParallel = None,
     dtype: options.Dtype = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -83,18 +88,36 @@ def ask(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     with Status(quiet) as status:
-        tasks = vqa.read_questions(questions) if questions else []
-        sources = expand(given)
-        done = vqa.Answers(answers, tasks) if answers else None
-        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose, adapter=adapter)
+        team = together.start(status, tensor_parallel, pipeline_parallel)
+        with team.together():
+            tasks = vqa.read_questions(questions) if questions else []
+            sources = expand(given)
+        together.same(team, "images", [source.name for source in sources])
+        together.same(team, "questions", [str(task) for task in tasks])
+        done = vqa.Answers(answers, tasks, team) if answers else None
+        liquid = options.load_model(
+            model,
+            status,
+            dtype=dtype,
+            verbose=verbose,
+            team=team,
+            adapter=adapter,
+            pipeline_parallel=pipeline_parallel,
+        )
         asker = Asker(liquid, sampling, exif=not no_exif, choices=listed, answer=score)
         failed = 0
         if done is not None:
             failed = done.fill(asker, image_folder, status)
-        elif len(sources) == len(texts) == 1 and output == "text" and not listed and score is None:
+        elif (
+            len(sources) == len(texts) == 1
+            and not team.shares_work
+            and output == "text"
+            and not listed
+            and score is None
+        ):
             _stream(asker, sources[0], texts[0], status, verbose)
         else:
-            failed = _many(asker, sources, texts, output, status)
+            failed = _many(asker, sources, texts, output, status, team)
         if verbose:
             status.say(options.memory())
     if failed:
@@ -127,7 +150,12 @@ def _stream(asker: Asker, source: Source, question: str, status: Status, verbose
 
 
 def _many(
-    asker: Asker, sources: Sequence[Source], questions: Sequence[str], output: str, status: Status
+    asker: Asker,
+    sources: Sequence[Source],
+    questions: Sequence[str],
+    output: str,
+    status: Status,
+    team: Team,
 ) -> int:
     """Ask every question about every picture; the number of failures."""
     single = len(sources) == len(questions) == 1
@@ -142,17 +170,23 @@ def _many(
     results = Results(asker.columns if single else columns, widths, output, single)
     status.show("asking")
     total, failed = len(sources) * len(questions), 0
-    for i, source in enumerate(sources):
-        tasks = list(enumerate(questions, i * len(questions)))
-        for row in rows(asker, source, tasks, total, status):
-            status.clear()
-            if "error" in row:
-                if total == 1:
-                    raise row["error"]
-                failed += 1
-                status.warn(about(source.name, row["error"]))
-                row["error"] = str(row["error"])
-            results.add(row)
+
+    def work(shares: Sequence[tuple[int, Source]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        for i, source in shares:
+            tasks = list(enumerate(questions, i * len(questions)))
+            for row in rows(asker, source, tasks, total, status):
+                status.clear()
+                if "error" in row:
+                    if total == 1:
+                        raise row["error"]
+                    status.warn(about(source.name, row["error"]))
+                    row["error"] = str(row["error"])
+                yield i, row
+
+    for row in team.each(sources, work):
+        failed += "error" in row
+        results.add(row)
     status.clear()
-    results.end()
+    if team.first or team.one_model:
+        results.end()
     return failed

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from liquid_mlx.errors import FileError, LiquidError
 from liquid_mlx.files import atomic_write
 
-from .. import options
+from .. import options, together
 from ..inputs import Source, expand
 from ..printer import Results
 from ..terminal import Status, about
@@ -50,20 +51,32 @@ def caption(
         max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
     )
     with Status(quiet) as status:
-        sources = expand(pictures)
-        total = len(sources)
-        if txt and any(source.path is None for source in sources):
-            raise FileError("--txt needs image files: it cannot write next to URLs and stdin.")
+        team = together.start(status)
+        with team.together():
+            sources = expand(pictures)
+            if txt and any(source.path is None for source in sources):
+                raise FileError("--txt needs image files: it cannot write next to URLs and stdin.")
+        together.same(team, "images", [source.name for source in sources])
+        tasks, total = list(enumerate(sources)), len(sources)
         if txt and not overwrite:
-            sources = [s for s in sources if s.path and not s.path.with_suffix(".txt").exists()]
-            if len(sources) < total:
-                status.say(f"{total - len(sources)} of {total} images have a .txt already")
-        liquid = options.load_model(model, status, dtype=dtype, verbose=verbose, adapter=adapter)
+            there = [bool(s.path and s.path.with_suffix(".txt").exists()) for s in sources]
+            there = team.anywhere(there)
+            tasks = [(i, source) for i, source in tasks if not there[i]]
+            if len(tasks) < total:
+                status.say(f"{total - len(tasks)} of {total} images have a .txt already")
+        liquid = options.load_model(
+            model, status, dtype=dtype, verbose=verbose, adapter=adapter, team=team
+        )
         columns = ["caption"] if total == 1 else ["picture", "caption"]
         widths = [max((len(source.name) for source in sources), default=0)]
         results = Results(columns, widths, output, single=total == 1)
-        failed = _describe(liquid, sources, sampling, not no_exif, txt, results, status)
-        results.end()
+        work = partial(_describe, liquid, sampling, not no_exif, txt, total == 1, status)
+        failed = 0
+        for row in team.each(tasks, work):
+            failed += "error" in row
+            results.add(row)
+        if team.first:
+            results.end()
         if verbose:
             status.say(options.memory())
     if failed:
@@ -72,29 +85,26 @@ def caption(
 
 def _describe(
     liquid: Liquid,
-    sources: Sequence[Source],
     sampling: options.Sampling,
     exif: bool,
     txt: bool,
-    results: Results,
+    single: bool,
     status: Status,
-) -> int:
-    """Add a caption per image to the results; the number of failures."""
-    failed = 0
-    for i, source in enumerate(sources):
-        if not results.single:
-            status.progress(source.name, i, len(sources), "captions")
+    tasks: Sequence[tuple[int, tuple[int, Source]]],
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A row per task, with the image's caption or an error; its own number makes the seed."""
+    for done, (place, (i, source)) in enumerate(tasks):
+        if not single:
+            status.progress(source.name, done, len(tasks), "captions")
         try:
             text = liquid.caption(source.read(), exif=exif, **options.seeded(sampling, i))
         except LiquidError as error:
-            if results.single:
+            if single:
                 raise
-            failed += 1
             status.warn(about(source.name, error))
-            results.add({"picture": source.name, "error": str(error)})
+            yield place, {"picture": source.name, "error": str(error)}
             continue
         status.clear()
         if txt and source.path:
             atomic_write(source.path.with_suffix(".txt"), text + "\n")
-        results.add({"picture": source.name, "caption": text})
-    return failed
+        yield place, {"picture": source.name, "caption": text}

@@ -6,9 +6,9 @@ import sys
 
 import typer
 
-from liquid_mlx.errors import LiquidError
+from liquid_mlx.errors import LiquidError, UsageError
 
-from .. import options
+from .. import options, together
 from ..talk.conversation import Conversation
 from ..terminal import Status
 
@@ -22,6 +22,8 @@ def chat(
     top_p: options.TopP = 1.0,
     seed: options.Seed = None,
     no_exif: options.NoExif = False,
+    tensor_parallel: options.TensorParallel = False,
+    pipeline_parallel: options.PipelineParallel = None,
     dtype: options.Dtype = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -29,11 +31,21 @@ def chat(
     asked = sys.stdin.isatty()
     failed = False
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
+        team = together.start(status, tensor_parallel, pipeline_parallel)
+        if team.shares_work:
+            raise UsageError("Several processes chat with one model: add --tensor-parallel.")
+        liquid = options.load_model(
+            model,
+            status,
+            dtype=dtype,
+            team=team,
+            adapter=adapter,
+            pipeline_parallel=pipeline_parallel,
+        )
         sampling = options.Sampling(
             max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
         )
-        talk = Conversation(liquid, sampling, status, exif=not no_exif)
+        talk = Conversation(liquid, sampling, status, exif=not no_exif, write=team.first)
         if asked:
             import readline  # noqa: F401  (gives input() its history and its keys)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from liquid_mlx.display import to_json
 from liquid_mlx.errors import FileError, LiquidError, UsageError
 from liquid_mlx.files import atomic_write, read_bytes, user_path
 
-from .. import options, training_data
+from .. import options, together, training_data
 from ..inputs import Source, expand, is_web
 from ..outputs import check_free, slug
 from ..terminal import Status, about
@@ -24,6 +24,7 @@ from ..terminal import Status, about
 if TYPE_CHECKING:
     import numpy as np
 
+    from liquid_mlx.distributed.ranks import Team
     from liquid_mlx.model import Liquid
 
 MOST_BYTES = 1 << 26  # of a file of codes
@@ -54,6 +55,7 @@ def encode(
         bool, typer.Option("--psnr", help="Decode again and print the PSNR in dB.")
     ] = False,
     overwrite: options.Overwrite = False,
+    skip_existing: options.SkipExisting = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per file.")] = False,
     model: options.Model = "demo",
     no_exif: options.NoExif = False,
@@ -71,22 +73,33 @@ def encode(
         raise UsageError("--fit pad and .jsonl cannot be combined: training data is cropped.")
     if training and psnr:
         raise UsageError("--psnr and .jsonl cannot be combined.")
+    if training and skip_existing:
+        raise UsageError("--skip-existing and .jsonl cannot be combined: it is written whole.")
     with Status(quiet) as status:
+        team = together.start(status)
         if output is not None and training:
             path = user_path(output)
-            check_free([path], overwrite)
-            found = training_data.pairs(pairs) if pairs else training_data.captioned(pictures or [])
-            liquid = options.load_model(model, status)
-            failed = training_data.write(liquid, found, path, status)
-            print(path)
+            with team.together():
+                check_free([path], overwrite)
+                names = pictures or []
+                found = training_data.pairs(pairs) if pairs else training_data.captioned(names)
+            together.same(team, "images", [f"{pair.path} {pair.text}" for pair in found])
+            liquid = options.load_model(model, status, team=team)
+            failed = training_data.write(liquid, found, path, status, team)
+            if team.first:
+                print(path)
         else:
-            sources = expand(pictures or [])
-            paths = _code_paths(output, [source.name for source in sources])
-            check_free(paths, overwrite)
-            liquid = options.load_model(model, status)
+            with team.together():
+                sources = expand(pictures or [])
+                paths = _code_paths(output, [source.name for source in sources])
+                check_free(paths, overwrite or skip_existing)
+            together.same(team, "images", [source.name for source in sources])
+            there = team.anywhere([skip_existing and path.exists() for path in paths])
+            pairs_left = zip(sources, paths, there, strict=True)
+            tasks = [(source, path) for source, path, known in pairs_left if not known]
+            liquid = options.load_model(model, status, team=team)
             encoder = _Encoder(liquid, fit or "pad", not no_exif, psnr)
-            tasks = list(zip(sources, paths, strict=True))
-            failed = _encode(encoder, tasks, status, as_json, overwrite)
+            failed = _encode(encoder, tasks, status, as_json, overwrite, team)
     if failed:
         raise typer.Exit(3)
 
@@ -124,26 +137,36 @@ def _encode(
     status: Status,
     as_json: bool,
     overwrite: bool,
+    team: Team,
 ) -> int:
     """Write a file of codes per image; the number of failures."""
+
+    def work(
+        share: Sequence[tuple[int, tuple[Source, Path]]],
+    ) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        for done, (i, (source, path)) in enumerate(share):
+            status.progress(source.name, done, len(share), "images")
+            try:
+                codes, psnr = encoder.encode(source.read())
+            except LiquidError as error:
+                if len(tasks) == 1:
+                    raise
+                status.warn(about(source.name, error))
+                yield i, None
+                continue
+            atomic_write(path, code_file(codes, path.suffix), overwrite)
+            status.clear()
+            row: dict[str, Any] = {"path": str(path), "shape": list(codes.shape)}
+            yield i, row if psnr is None else {**row, "psnr": psnr}
+
     failed = 0
-    for i, (source, path) in enumerate(tasks):
-        status.progress(source.name, i, len(tasks), "images")
-        try:
-            codes, psnr = encoder.encode(source.read())
-        except LiquidError as error:
-            if len(tasks) == 1:
-                raise
+    for row in team.each(tasks, work):
+        if row is None:
             failed += 1
-            status.warn(about(source.name, error))
-            continue
-        atomic_write(path, code_file(codes, path.suffix), overwrite)
-        status.clear()
-        row: dict[str, Any] = {"path": str(path), "shape": list(codes.shape)}
-        if psnr is not None:
-            row["psnr"] = psnr
-        text = str(path) if psnr is None else f"{path}\t{psnr:.2f}"
-        print(to_json(row) if as_json else text, flush=True)
+        elif as_json:
+            print(to_json(row), flush=True)
+        else:
+            print(row["path"] + (f"\t{row['psnr']:.2f}" if "psnr" in row else ""), flush=True)
     return failed
 
 

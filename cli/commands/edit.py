@@ -208,7 +208,7 @@ def _draw(
         steps = start(liquid)
         for one in write(steps, [p for (p,) in paths], how, status, Progress(drawn)):
             if one.path in wanted.statistics:
-                write_statistics(liquid, one.picture, wanted.statistics[one.path])
+                write_statistics(liquid, one.picture, wanted.statistics[one.path], how)
             tell(one, status, as_json)
         if model["verbose"]:
             status.say(options.memory())

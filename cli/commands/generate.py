@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,24 +12,25 @@ import typer
 
 from liquid_mlx.errors import LiquidError, UsageError
 
-from .. import options, tasks
+from .. import options, tasks, together
 from ..drawing import (
     Draw,
     OutputOptions,
     Progress,
-    SavedImage,
     draw,
-    tell,
+    summary,
+    tell_row,
     write_statistics,
 )
 from ..drawing import contact_sheet as write_contact_sheet
 from ..outputs import DEFAULT_NAME, open_files
 from ..startup import hints
 from ..startup.command import given
-from ..tasks import Wanted, paths_of, statistics_of
+from ..tasks import Line, Wanted, paths_of, statistics_of
 from ..terminal import Status
 
 if TYPE_CHECKING:
+    from liquid_mlx.distributed.ranks import Team
     from liquid_mlx.model import Liquid
 
 FAR = 3  # times the recommended guidance
@@ -54,9 +56,7 @@ def generate(
     ] = None,
     output: options.Output = DEFAULT_NAME,
     overwrite: options.Overwrite = False,
-    skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Leave out images whose files exist.")
-    ] = False,
+    skip_existing: options.SkipExisting = False,
     model: options.OptionalModel = None,
     adapter: options.Adapter = None,
     seed: Annotated[str | None, typer.Option(metavar="N,N,...", help="One image per seed.")] = None,
@@ -123,6 +123,8 @@ def generate(
     keep_partial: Annotated[
         bool, typer.Option("--keep-partial", help="On Ctrl-C, write the finished rows.")
     ] = False,
+    tensor_parallel: options.TensorParallel = False,
+    pipeline_parallel: options.PipelineParallel = None,
     low_ram: options.LowRam = False,
     window: Annotated[str, typer.Option(metavar="N", help="Jacobi window, 1 to 8 or auto.")] = "1",
     as_json: options.JsonLines = False,
@@ -160,22 +162,29 @@ def generate(
         prompts = hints.checked(prompts, seed)
         texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
         lines = tasks.lines_of(texts, seeds, count, best_of)
-    paths = paths_of(lines, output, best_of if keep_all else 1)
-    wanted = Wanted(lines, paths, statistics_of(stats, paths))
-    how = OutputOptions(
-        settings=settings,
-        metadata=not no_metadata,
-        sidecar=metadata,
-        preview=False if quiet else preview,
-        keep_partial=keep_partial,
-        steps_folder=stepwise_image_output_dir,
-        overwrite=overwrite,
-        scale=scale,
-    )
     with Status(quiet) as status:
+        team = together.start(status, tensor_parallel, pipeline_parallel)
+        together.same(team, "prompts", [line.prompt for line in lines])
+        seeds = team.from_first([line.seed for line in lines])
+        lines = [replace(line, seed=one) for line, one in zip(lines, seeds, strict=True)]
+        how = OutputOptions(
+            settings=settings,
+            metadata=not no_metadata,
+            sidecar=metadata,
+            preview=False if quiet or team.shares_work or not team.first else preview,
+            keep_partial=keep_partial,
+            steps_folder=stepwise_image_output_dir,
+            overwrite=overwrite,
+            scale=scale,
+            write=team.first or team.shares_work,
+        )
+        with team.together():
+            paths = paths_of(lines, output, best_of if keep_all else 1)
+            wanted = Wanted(lines, paths, statistics_of(stats, paths))
         if skip_existing:
-            wanted = wanted.missing(output, seed is None and "seed" not in stored, status)
-        wanted.check_free(how, contact_sheet)
+            wanted = wanted.missing(output, seed is None and "seed" not in stored, status, team)
+        with team.together():
+            wanted.check_free(how, contact_sheet)
         if not wanted.lines:
             return
         liquid = options.load_model(
@@ -185,10 +194,12 @@ def generate(
             adapter=adapter or stored.get("adapters"),
             low_ram=low_ram,
             verbose=verbose,
+            team=team,
+            pipeline_parallel=pipeline_parallel,
         )
-        saved, failed = _run(liquid, wanted, how, status, as_json)
+        drawn, failed = _run(liquid, wanted, how, status, team, as_json)
         _notes(liquid, [line.prompt for line in wanted.lines], settings.get("guidance"), status)
-        _end(saved, failed, contact_sheet, overwrite, open_, verbose, status)
+        _end(drawn if team.first else [], failed, contact_sheet, overwrite, open_, verbose, status)
 
 
 def _preferred(ctx: typer.Context, name: str, value: Any, stored: Mapping[str, Any]) -> Any:
@@ -203,7 +214,7 @@ def _chosen(ctx: typer.Context, stored: Mapping[str, Any], **values: Any) -> dic
 
 
 def _end(
-    saved: Sequence[SavedImage],
+    drawn: Sequence[tuple[Path, int]],
     failed: int,
     sheet: Path | None,
     overwrite: bool,
@@ -212,13 +223,13 @@ def _end(
     status: Status,
 ) -> None:
     """What comes when all is drawn: a sheet of all, memory, the viewer, the exit code."""
-    if sheet and saved:
-        write_contact_sheet(sheet, saved, overwrite)
-        status.say(f"{sheet}  {len(saved)} images")
+    if sheet and drawn:
+        write_contact_sheet(sheet, drawn, overwrite)
+        status.say(f"{sheet}  {len(drawn)} images")
     if verbose:
         status.say(options.memory())
     if viewer:
-        open_files([one.path for one in saved], status)
+        open_files([path for path, _ in drawn], status)
     if failed:
         raise typer.Exit(3)
 
@@ -243,35 +254,64 @@ def _refuse(*pairs: tuple[object, str, object, str]) -> None:
 
 
 def _run(
-    liquid: Liquid, wanted: Wanted, how: OutputOptions, status: Status, as_json: bool
-) -> tuple[list[SavedImage], int]:
-    """Draw in batches; what was written, and how many prompts failed.
+    liquid: Liquid,
+    wanted: Wanted,
+    how: OutputOptions,
+    status: Status,
+    team: Team,
+    as_json: bool,
+) -> tuple[list[tuple[Path, int]], int]:
+    """Draw this process's share, and tell what all have drawn; how many prompts failed."""
+    drawn: list[tuple[Path, int]] = []
+    failed = 0
+    items = list(zip(wanted.lines, wanted.paths, strict=True))
+    for row in team.each(items, partial(_draw, liquid, wanted, how, status)):
+        if row is None:
+            failed += 1
+            continue
+        line, values = row
+        drawn.append((Path(values["path"]), values["seed"]))
+        tell_row(line, values, status, as_json)
+    return drawn, failed
+
+
+def _draw(
+    liquid: Liquid,
+    wanted: Wanted,
+    how: OutputOptions,
+    status: Status,
+    share: Sequence[tuple[int, tuple[Line, Sequence[Path]]]],
+) -> Iterator[tuple[int, tuple[str, dict[str, Any]] | None]]:
+    """Draw in batches; yields what is said of each file that was written, None for a failure.
 
     A prompt that fails, or a batch too large for memory, stops all: what is left is then drawn
     prompt by prompt, so that only what is wrong fails.
     """
-    saved: list[SavedImage] = []
-    failed = 0
-    progress = Progress(len(wanted.lines) * how.settings.get("best_of", 1))
+    lines, paths = [line for _, (line, _) in share], [files for _, (_, files) in share]
+    numbers = {path: i for i, (_, files) in share for path in files}
+    progress = Progress(len(lines) * how.settings.get("best_of", 1))
+    written = 0
 
-    def run(part: Draw, how: OutputOptions) -> None:
+    def run(
+        part: Draw, how: OutputOptions
+    ) -> Iterator[tuple[int, tuple[str, dict[str, Any]] | None]]:
+        nonlocal written
         for one in draw(liquid, part, how, status, progress):
-            saved.append(one)
+            written += 1
             if one.path in wanted.statistics:
-                write_statistics(liquid, one.picture, wanted.statistics[one.path])
-            tell(one, status, as_json)
+                write_statistics(liquid, one.picture, wanted.statistics[one.path], how)
+            yield numbers[one.path], (summary(one), one.to_dict())
 
-    for own, task in tasks.groups(wanted.lines, wanted.paths):
-        mine, before = replace(how, settings={**how.settings, **own}), len(saved)
+    for own, task in tasks.groups(lines, paths):
+        mine, before = replace(how, settings={**how.settings, **own}), written
         try:
-            run(task, mine)
+            yield from run(task, mine)
         except LiquidError:
             if len({line.prompt for line in wanted.lines}) == 1:
                 raise
-            for part in task.by_prompt(len(saved) - before):
+            for part in task.by_prompt(written - before):
                 try:
-                    run(part, mine)
+                    yield from run(part, mine)
                 except LiquidError as error:
                     status.warn(f"{part.prompts[0]!r}: {error}")
-                    failed += 1
-    return saved, failed
+                    yield numbers[part.paths[0]], None

@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from liquid_mlx.errors import UsageError
 
+from .. import together
 from . import hints, settings
 
 # A wrong command line; its own name is in another module with every version of typer.
@@ -63,6 +64,8 @@ class Command(TyperCommand):
         try:
             return super().invoke(ctx)
         except UsageError as error:
+            if together.said_elsewhere(error):
+                raise typer.Exit(2) from None
             ctx.fail(str(error))
 
 

@@ -68,11 +68,19 @@ class _Reply:
 class Conversation:
     """The messages so far, the pictures they show, and what the lines of the user do."""
 
-    def __init__(self, liquid: Liquid, sampling: options.Sampling, status: Status, exif: bool):
+    def __init__(
+        self,
+        liquid: Liquid,
+        sampling: options.Sampling,
+        status: Status,
+        exif: bool,
+        write: bool = True,
+    ):
         self._liquid = liquid
         self._sampling = sampling
         self._status = status
         self._exif = exif
+        self._writes = write
         self._commands: dict[str, Callable[[str], None]] = {
             "/image": self._image,
             "/draw": self._draw,
@@ -173,6 +181,8 @@ class Conversation:
     def _write(self, picture: GeneratedImage) -> Path:
         """Save a picture of an answer under a free name, and tell where it is."""
         settings = picture.settings
+        if not self._writes:
+            return Path()
         (path,) = picture_paths(DEFAULT_NAME, [(settings.prompt, settings.seed)])
         stem, number = path.stem, 0
         while path.exists():
@@ -201,7 +211,7 @@ class Conversation:
         if seed is None:
             seed = random.SystemRandom().randrange(2**32)
         task = Draw([prompt], [seed], picture_paths(DEFAULT_NAME, [(prompt, seed)]))
-        how = OutputOptions(settings={}, preview=True, overwrite=True)
+        how = OutputOptions(settings={}, preview=self._writes, overwrite=True, write=self._writes)
         (drawn,) = draw(self._liquid, task, how, self._status)
         self._status.say(summary(drawn))
         if not (self._status.live and sys.stdout.isatty()):
@@ -215,6 +225,8 @@ class Conversation:
     def _save(self, name: str) -> None:
         if not name:
             raise UsageError("/save needs a file.")
+        if not self._writes:
+            return
         path = user_path(name)
         check_free([path], overwrite=False)
         text = to_json({"messages": self._saved}, indent=2)

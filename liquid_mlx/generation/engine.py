@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import mlx.core as mx
+
 from liquid_mlx.config import LiquidConfig, Size
-from liquid_mlx.generation.autotune import chosen
+from liquid_mlx.distributed.exchange import agreed
+from liquid_mlx.generation.autotune import chosen, fastest
 from liquid_mlx.generation.image import Draw, Steps
 from liquid_mlx.generation.jacobi import Window, draw_windows
 from liquid_mlx.generation.prefill import Prefix, prefill
@@ -74,6 +77,8 @@ class Engine:
                 self.backbone, self.image_head, offset, prefixes, draw, total, width
             )
 
+        if window == "auto" and self.backbone.shard.size > 1:  # all ranks time, one decides
+            window = int(agreed(mx.array(fastest(start)), self.backbone.shard))
         key = (self.config, str(self.backbone.dtype), len(draw.seeds), len(prefixes))
         yield from start(chosen(window, key, start))
 

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import kernels
+from liquid_mlx.distributed.exchange import agreed
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.generation.sampling import fold_in, noise
 from liquid_mlx.nn.backbone import Backbone
@@ -75,7 +76,7 @@ def draw_codes(
         for i, place in enumerate(places):
             logits = head(hidden[:, -1])  # [rows, n]
             uniform = noise.rows(place, place + 1, logits.shape[-1])
-            tokens[place] = sample_codes(logits, uniform, draw)
+            tokens[place] = agreed(sample_codes(logits, uniform, draw), backbone.shard)
             if i + 1 < len(places):
                 known = tokens[place] + image_offset
                 ids = mx.tile(known, groups)[:, None]  # [rows, 1]

@@ -15,6 +15,7 @@ from typing import Literal
 
 import mlx.core as mx
 
+from liquid_mlx.distributed.exchange import agreed
 from liquid_mlx.errors import SettingsError
 from liquid_mlx.generation.image import (
     Draw,
@@ -59,7 +60,7 @@ def draw_windows(
     while True:
         logits = head(hidden)  # [rows, T, n]
         start = len(tokens)
-        results = _sample(logits, noise, start, draw)  # [count, T]
+        results = agreed(_sample(logits, noise, start, draw), backbone.shard)  # [count, T]
         right = 1 + _agreed(drafts, results[:, :-1])
         tokens += [results[:, i] for i in range(right)]
         yield CodesStep(len(tokens), total, tokens)
@@ -71,6 +72,7 @@ def draw_windows(
         if missing:  # the last logits, with the noise of later positions
             same = mx.repeat(logits[:, -1:], missing, axis=1)
             guesses = _sample(same, noise, len(tokens) + drafts.shape[1], draw)
+            guesses = agreed(guesses, backbone.shard)
             drafts = mx.concatenate([drafts, guesses], axis=1)
         ids = mx.concatenate([tokens[-1][:, None], drafts], axis=1) + image_offset  # [count, width]
         cache.offset = filled + len(tokens) - 1

@@ -8,6 +8,7 @@ from itertools import groupby
 import mlx.core as mx
 import numpy as np
 
+from liquid_mlx.distributed.exchange import agreed
 from liquid_mlx.generation.image import Head
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.generation.sampling import fold_in, sample
@@ -47,13 +48,14 @@ def generate_ids(
     keys = mx.stack([fold_in(mx.random.key(seed), places) for seed in seeds], axis=1)
 
     def draw(hidden: mx.array, position: int) -> mx.array:
-        return sample(
+        drawn = sample(
             head(hidden[:, -1]),  # [rows, text ids]
             keys[position],
             temperature=params.temperature,
             top_k=params.top_k,
             top_p=params.top_p,
         )
+        return agreed(drawn, backbone.shard)
 
     tokens = draw(prefix.hidden, 0)
     mx.async_eval(tokens)

@@ -13,6 +13,8 @@ import mlx.nn as nn
 
 from liquid_mlx.config import BackboneConfig
 from liquid_mlx.device import on_gpu
+from liquid_mlx.distributed.exchange import hand_on, lookup, receive, with_all_text
+from liquid_mlx.distributed.shards import Shard
 from liquid_mlx.kernels import Rotary, add_rms_norm
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.linear import Embedding, Linear
@@ -162,36 +164,49 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Embedding, layers and final norm: the checkpoint's ``model``."""
 
-    def __init__(self, config: BackboneConfig):
+    def __init__(self, config: BackboneConfig, rows: int):
         super().__init__()
-        self.embed_tokens = Embedding(config.hidden_size, config.vocab_size)
+        self.embed_tokens = Embedding(config.hidden_size, rows)
         self.layers = [Block(config, layer) for layer in range(config.num_hidden_layers)]
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps, config.is_gemma)
 
 
 class Backbone(nn.Module):
-    """The language model. Call it for hidden states, then one of its heads for logits."""
+    """The language model. Call it for hidden states, then one of its heads for logits.
 
-    def __init__(self, config: BackboneConfig):
+    With a shard it is one rank's part of it, ``config`` included. All ranks are called alike, and
+    all of them return the hidden states of the whole.
+    """
+
+    def __init__(self, config: BackboneConfig, shard: Shard | None = None):
         super().__init__()
-        self.config = config
+        self.shard = shard or Shard(config)
+        self.config = config = self.shard.config
+        self.bytes_read = 0  # of the files that a shard was loaded from
         self.dtype = mx.float32  # of activations and of the KV cache; set when weights are loaded
-        self.model = Transformer(config)
+        table = self.shard.table
+        rows = config.vocab_size if table is None else table.rows
+        self.model = Transformer(config, rows)
         if not config.tie_word_embeddings:
-            self.lm_head = Linear(config.hidden_size, config.vocab_size)
+            self.lm_head = Linear(config.hidden_size, rows)
         self._freqs = rope_freqs(config)
         mx.eval(self._freqs)
+        first = self.shard.first_layer
         self._windows = [
             config.sliding_window if layer % 2 == 0 else None
-            for layer in range(config.num_hidden_layers)
+            for layer in range(first, first + config.num_hidden_layers)
         ]
+        if not self.shard.pipeline:
+            for block in self.model.layers:
+                block.self_attn.o_proj.group = self.shard.group
+                block.mlp.down_proj.group = self.shard.group
 
     def __call__(self, tokens: mx.array, cache: KVCache) -> mx.array:
         """Hidden states after the final norm [B, T, hidden] of token ids [B, T].
 
         The tokens stand behind those already in the cache, which takes their keys and values.
         """
-        x = self.embed(tokens)
+        x = receive(self.embed(tokens), self.shard)
         masks, rotary = self.attending(tokens.shape, cache)
         branch = None
         for layer, mask in zip(self.model.layers, masks, strict=True):
@@ -199,14 +214,16 @@ class Backbone(nn.Module):
             if not on_gpu():
                 mx.async_eval(branch)  # computed while the next layer is built, as long a time
         cache.offset += tokens.shape[1]
-        return self.model.norm(x, branch)[1].reshape(*tokens.shape, -1)
+        x, hidden = self.model.norm(x, branch)
+        return hand_on(x, hidden, self.shard).reshape(*tokens.shape, -1)
 
     def embed(self, tokens: mx.array) -> mx.array:
         """What the first layer reads, [B T, hidden], of token ids [B, T].
 
         Two axes only: the rows of a matrix product, which MLX would else fold and unfold.
         """
-        x = self.model.embed_tokens.lookup(tokens.reshape(-1)).astype(self.dtype)
+        x = lookup(self.model.embed_tokens.lookup, tokens.reshape(-1), self.shard)
+        x = x.astype(self.dtype)
         return x * mx.array(self.config.hidden_size**0.5, x.dtype) if self.config.is_gemma else x
 
     def attending(
@@ -239,7 +256,15 @@ class Backbone(nn.Module):
         ``constant`` is part of a graph, for gradients of its own weights.
         """
         source = self.lm_head if "lm_head" in self else self.model.embed_tokens
-        rows = source.rows(start, self.config.vocab_size if stop is None else stop)
+        stop = self.config.vocab_size if stop is None else stop
+        table = self.shard.table
+        if table is None:
+            rows = source.rows(start, stop)
+        else:  # the text's are on several ranks, and stand before all others
+            before = table.own if start >= table.text else 0
+            rows = source.rows(
+                before + max(0, start - table.text), table.own + max(0, stop - table.text)
+            )
         if exact:
             rows.widen()
         if constant:
@@ -248,6 +273,8 @@ class Backbone(nn.Module):
 
         def logits(hidden: mx.array) -> mx.array:
             out = rows(hidden.astype(mx.float32) if exact else hidden).astype(mx.float32)
+            if table is not None and start < table.text:
+                out = with_all_text(out, self.shard)[..., start:stop]
             return out if cap is None else compiled(softcap)(out, mx.array(cap))
 
         return logits

@@ -62,6 +62,7 @@ class Linear(nn.Module):
         if bias:
             self.bias = mx.zeros((outputs,))
         self.quantization: Quantization | None = None
+        self.group: mx.distributed.Group | None = None  # each rank of it has some of the inputs
         self._transposed: mx.array | None = None
         self.delta: Delta | None = None
         self.parts: tuple[int, ...] = (outputs,)  # of each matrix that was joined
@@ -101,6 +102,7 @@ class Linear(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         y = self._product(x)
+        y = y if self.group is None else mx.distributed.all_sum(y, group=self.group)
         return y if self.delta is None else self.delta(x, y)
 
     def _product(self, x: mx.array) -> mx.array:

@@ -24,9 +24,11 @@ from liquid_mlx.cli.reference import reference
 
 # Pages whose commands alone are run, with files of their own: what they print is not compared.
 COMMANDS_ALONE = ("docs/editing.md", "docs/finetuning.md", "docs/evaluating.md")
+# Only flags are read here: tests/distributed runs such commands, as several processes.
+LAUNCHED = "docs/distributed.md"
 OWN_DATA = ["evaluate custom", "evaluate draw", "evaluate judge", "evaluate report"]
 # Those that measure a machine or serve until they are stopped have tests of their own.
-NOT_HERE = ("convert", "bench", "doctor", "fuse", "evaluate", "serve")
+NOT_HERE = ("convert", "bench", "doctor", "distributed", "fuse", "evaluate", "serve")
 ALONE = [name for name in COMMANDS if name not in NOT_HERE]
 
 
@@ -49,7 +51,9 @@ def test_the_plots_are_current(name: str) -> None:
 
 @pytest.mark.parametrize("command", ALONE + OWN_DATA)
 def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
-    every = [block for page in (*PAGES, *COMMANDS_ALONE) for block in blocks(text_of(page))]
+    every = [
+        block for page in (*PAGES, *COMMANDS_ALONE, LAUNCHED) for block in blocks(text_of(page))
+    ]
     ran = [block.code for block in every if not block.skipped and block.language == "sh"]
     text = "".join(ran).replace("\\\n", " ")
     lines = [part for line in text.splitlines() for part in re.findall(r"liquid \w+[^|>]*", line)]

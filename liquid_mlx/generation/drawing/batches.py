@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -16,6 +16,8 @@ from PIL import Image
 from liquid_mlx import memory
 from liquid_mlx._version import __version__
 from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.distributed.exchange import agreed, least
+from liquid_mlx.distributed.shards import Shard
 from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.answer import check_length
 from liquid_mlx.generation.best_of import (
@@ -89,6 +91,7 @@ class Batches(ABC):
     prompts: Prompts
     vqgan: VQGAN
     _low_ram: bool  # free the language model before pixels are decoded
+    _shard: Shard  # which part of the language model this process holds
     _dtype: mx.Dtype  # of the language model, also while it is not in memory
 
     @property
@@ -123,9 +126,10 @@ class Batches(ABC):
         if batch_size is None:
             used = weight_bytes(self.engine.backbone, self._dtype)
             used += weight_bytes(self.vqgan, mx.float32)
-            batch_size = memory.images_at_once(
-                self.config, used, each, length, job.size, self._dtype, MOST_IMAGES
+            fitting = memory.images_at_once(
+                self._part(), used, each, length, job.size, self._dtype, MOST_IMAGES
             )
+            batch_size = least(fitting, self._shard)
         most = len(job.prompts) * job.best_of.candidates
         self._check_memory(min(batch_size, most) * each, length, job.size)
         if job.best_of.candidates > 1:
@@ -236,7 +240,9 @@ class Batches(ABC):
         for prompt in dict.fromkeys(prompts):
             mine = [n for n, other in enumerate(prompts) if other == prompt]
             gains[mine] = prompt_gain(self.engine, ids[prompt], job.size, codes[mine])
-        return better_half(gains, [i for i, _ in batch])
+        kept = mx.array(better_half(gains, [i for i, _ in batch]))
+        found: list[int] = agreed(kept, self._shard).tolist()  # type: ignore[assignment]
+        return found
 
     def _judged(
         self, job: Job, ids: Ids, batch: Sequence[Picture], codes: np.ndarray
@@ -282,10 +288,14 @@ class Batches(ABC):
             **asdict(job.params),
         )
 
+    def _part(self) -> LiquidConfig:
+        """The model as far as this process holds it."""
+        return replace(self.config, backbone=self._shard.config)
+
     def _check_memory(self, batch_size: int, length: int, size: Size) -> None:
         """Refuse a drawing whose weights, keys and values, and decoder do not fit."""
         need = memory.drawing(
-            self.config,
+            self._part(),
             weight_bytes(self.engine.backbone, self._dtype),
             weight_bytes(self.vqgan, mx.float32),
             batch_size,
