@@ -20,6 +20,7 @@ from liquid_mlx.cli.tasks import stored_settings
 from liquid_mlx.cli.terminal import safe_output
 from liquid_mlx.cli.training_data import pairs
 from liquid_mlx.cli.vqa import Answers, Question, read_questions
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import LiquidError
 from liquid_mlx.params import ImageParams
 from tests.test_display import ANY, drives_a_terminal
@@ -72,7 +73,7 @@ def test_questions(tmp_path: Path, line: str) -> None:
 def test_answers(tmp_path: Path, line: str) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text(f"{line}\n")
-    outcome(lambda: Answers(file, [Question(1, "a.png", "What?")]))
+    outcome(lambda: Answers(file, [Question(1, "a.png", "What?")], Team()))
     assert file.read_text() == f"{line}\n"
 
 
