@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from liquid_mlx.errors import FileError, UsageError
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, user_path
 
 from . import options, together
 from .asker import Asker
@@ -104,7 +104,7 @@ def _questions(task: str, file: Path, images: Path) -> tuple[list[Question], lis
 
         rows = read_mmbench(file, images=True)
         for row in rows:
-            path = images.expanduser() / f"{row.index}.jpg"
+            path = user_path(images) / f"{row.index}.jpg"
             if not path.exists():
                 atomic_write(path, row.image)
         found = [Question(row.index, f"{row.index}.jpg", row.prompt) for row in rows]
@@ -149,9 +149,9 @@ def write_reports(
     from liquid_mlx.evaluation.report import markdown
 
     for path in paths:
-        path = path.expanduser()
+        path = user_path(path)
         if path.suffix.lower() == ".html":
-            text = page(found, images.expanduser() if images else None)
+            text = page(found, user_path(images) if images else None)
         elif path.suffix.lower() == ".md":
             text = markdown(found)
         else:

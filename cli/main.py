@@ -124,12 +124,11 @@ class Commands(TyperGroup):
                 )
             except MemoryError:
                 message = "There is not enough memory: use a smaller model or fewer images at once."
-            except RuntimeError as error:  # of Path.expanduser, where files.user_path is not used
+            except RuntimeError as error:
                 lost = lost_peer(error)
-                if lost is None and "home directory" not in str(error):
+                if lost is None:
                     raise
-                message = "A path begins with the home folder of a user who is not known: write ./~"
-                message = str(lost) if lost else message
+                message = str(lost)
             except UnicodeEncodeError as error:
                 message = (
                     f"A name has a character that this system's encoding ({error.encoding}) does "

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import mlx.core as mx
 
 from liquid_mlx.errors import CheckpointError, SettingsError
-from liquid_mlx.files import read_header, read_json
+from liquid_mlx.files import read_header, read_json, user_path
 from liquid_mlx.hub import download, is_repo_id
 from liquid_mlx.nn.backbone import JOINED, Backbone
 from liquid_mlx.nn.linear import Delta, Linear
@@ -74,7 +74,7 @@ def read_adapters(names: AdapterName | Sequence[AdapterName]) -> list[tuple[Adap
 def parse(text: AdapterName) -> tuple[str, float]:
     """``"style=0.5"`` -> name and strength; without one it is 1."""
     name, equals, number = str(text).rpartition("=")
-    if not equals or Path(str(text)).expanduser().is_dir():
+    if not equals or user_path(text).is_dir():
         return str(text), 1.0
     try:
         strength = float(number)
@@ -90,7 +90,7 @@ def parse(text: AdapterName) -> tuple[str, float]:
 
 def read_adapter(name: AdapterName) -> Adapter:
     """Read an adapter of mlx-lm (``adapters.safetensors``) or PEFT (``adapter_model...``)."""
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if not folder.is_dir() and is_repo_id(str(name)):
         folder = download(str(name), [CONFIG, WEIGHTS, PEFT_WEIGHTS])
     if not folder.is_dir():

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from liquid_mlx.errors import FileError, UsageError
+from liquid_mlx.files import user_path
 
 from .. import evaluating, options
 from ..startup.command import Command
@@ -146,7 +147,7 @@ def draw(
     from liquid_mlx.evaluation import drawing, prompt_sets
 
     tasks = _tasks(name, prompts, each)
-    output = pictures.expanduser()
+    output = user_path(pictures)
     with Status(quiet) as status:
         liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
         settings: dict[str, Any] = {
@@ -202,7 +203,7 @@ def judge(
         scored = drawing.judge(
             liquid,
             tasks,
-            pictures.expanduser(),
+            user_path(pictures),
             lambda done, total: status.progress("judging", done, total, "prompts"),
         )
         found = scored_report(
@@ -252,7 +253,7 @@ def fid(
     with Status(quiet) as status:
         status.start("comparing pictures")
         value = packages.fid(
-            pictures.expanduser(), reference.expanduser(), device=device, batch_size=batch_size
+            user_path(pictures), user_path(reference), device=device, batch_size=batch_size
         )
         settings = {"pictures": str(pictures), "reference": str(reference)}
         found = reports.report("fid", scores={"all": {"fid": value}}, intervals={}, **settings)
@@ -284,7 +285,7 @@ def clip(
     tasks = _tasks(name, prompts, each)
     if any(task.grid for task in tasks):
         raise UsageError("DPG's pictures share a file: CLIP scores take one picture each.")
-    pairs = [(pictures.expanduser() / file, task) for task in tasks for file in task.files]
+    pairs = [(user_path(pictures) / file, task) for task in tasks for file in task.files]
     if missing := next((file for file, _ in pairs if not file.exists()), None):
         raise FileError(f"{missing} is missing: draw the set first.")
     with Status(quiet) as status:

@@ -69,7 +69,7 @@ def models(
     That is: the bundled one, those in the Hugging Face cache, and those in and below this folder.
     """
     places = folders or [Path()]
-    if missing := [str(place) for place in places if not place.expanduser().is_dir()]:
+    if missing := [str(place) for place in places if not user_path(place).is_dir()]:
         hint = "--delete NAME deletes a model" if missing[0] in ("delete", "rm", "remove") else ""
         raise UsageError(f"There is no folder {missing[0]}" + (f": {hint}." if hint else "."))
     found = list(find([*places, Path(delete)] if delete is not None else places))

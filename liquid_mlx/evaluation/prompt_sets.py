@@ -10,6 +10,7 @@ from typing import Any
 
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.records import need, read_any, read_jsonl, read_text
+from liquid_mlx.files import user_path
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def genai(path: Path, count: int = 1) -> list[Task]:
 
     Groups are those of ``genai_skills.json``, if it lies beside.
     """
-    skills_file = path.expanduser().with_name("genai_skills.json")
+    skills_file = user_path(path).with_name("genai_skills.json")
     skills = read_any(skills_file) if skills_file.exists() else {}
     if not isinstance(skills, dict):
         raise FileError(f"{skills_file} is not an object of skills.")
@@ -73,7 +74,7 @@ def geneval(path: Path, count: int = 4) -> list[Task]:
 
 def dpg(path: Path, count: int = 4) -> list[Task]:
     """DPG-Bench: a folder of ``NAME.txt``, drawn as ``NAME.png``: four pictures, two a row."""
-    texts = sorted(path.expanduser().glob("*.txt"))
+    texts = sorted(user_path(path).glob("*.txt"))
     if not texts:
         raise FileError(f"{path} has no .txt files: name DPG-Bench's folder of prompts.")
     return [

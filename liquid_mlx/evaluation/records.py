@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from liquid_mlx.errors import FileError
-from liquid_mlx.files import read_bytes
+from liquid_mlx.files import read_bytes, user_path
 
 MAX_FILE = 2_000_000_000  # VQAv2's annotations of its training set have 380 MB
 
@@ -43,7 +43,7 @@ class Answers:
 def read_text(path: Path) -> str:
     """A UTF-8 file; raises FileError."""
     try:
-        return read_bytes(path.expanduser(), MAX_FILE).decode("utf-8-sig")
+        return read_bytes(user_path(path), MAX_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FileError(f"{path} is not UTF-8 text.") from None
 

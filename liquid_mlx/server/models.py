@@ -8,13 +8,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import LiquidError, UsageError
+from liquid_mlx.files import user_path
 from liquid_mlx.hub import DEMO, is_repo_id, resolve
 from liquid_mlx.memory import weight_bytes
 from liquid_mlx.model import Liquid, load
@@ -166,7 +166,7 @@ def _named(adapter: str, source: str) -> tuple[str, str, tuple[str, ...]]:
 
 def public_name(source: str) -> str:
     """The name that requests use: a repo id as it is, of a folder its last part."""
-    path = Path(source).expanduser()
+    path = user_path(source)
     if path.is_dir() or not is_repo_id(source):
         return path.resolve().name
     return source

@@ -22,7 +22,7 @@ from liquid_mlx.config import LiquidConfig
 from liquid_mlx.convert.write.atomic import atomic_folder, check_target
 from liquid_mlx.convert.write.upload import check_upload, upload
 from liquid_mlx.errors import UsageError
-from liquid_mlx.files import read_config, read_header
+from liquid_mlx.files import read_config, read_header, user_path
 from liquid_mlx.hub import resolve
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.nn.linear import Delta, Linear, Quantization
@@ -55,7 +55,7 @@ def fuse(
     names = [adapter] if isinstance(adapter, (str, Path)) else list(adapter)
     if not names:
         raise UsageError("Give an adapter to fuse.")
-    target = Path(output).expanduser()
+    target = user_path(output)
     check_target(target)
     if upload_repo:
         check_upload(upload_repo)

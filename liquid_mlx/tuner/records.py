@@ -20,7 +20,7 @@ import numpy as np
 
 from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.errors import FileError, SettingsError
-from liquid_mlx.files import read_bytes
+from liquid_mlx.files import read_bytes, user_path
 from liquid_mlx.prompts import Message
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -89,7 +89,7 @@ class WrongLineError(ValueError):
 def parse_share(text: str) -> tuple[str, float]:
     """``"b.jsonl:0.3"`` -> path and share; without one it is 1."""
     path, colon, number = text.rpartition(":")
-    if not colon or Path(text).expanduser().exists():
+    if not colon or user_path(text).exists():
         return text, 1.0
     try:
         share = float(number)
@@ -116,7 +116,7 @@ def read_source(
         SettingsError: the share is out of range.
     """
     name, share = parse_share(text)
-    path = Path(name).expanduser()
+    path = user_path(name)
     source = Source(name, share)
     if not path.exists():
         raise FileError(f"There is no training data {name!r}: give a folder or a file.")
@@ -162,7 +162,7 @@ def _read_file(
         text = read_bytes(path, MAX_FILE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise FileError(f"{path} is not UTF-8 text.") from None
-    folder = image_folder.expanduser() if image_folder else path.parent
+    folder = user_path(image_folder) if image_folder else path.parent
     problems = []
     lines = _entries(path, text)
     if not lines:
@@ -310,7 +310,7 @@ def _string(entry: Mapping[str, Any], key: str) -> str:
 def _file(folder: Path, name: Any) -> Picture:
     if not isinstance(name, str) or not name:
         raise WrongLineError("the name of its picture is not a text")
-    path = folder / Path(name).expanduser()
+    path = folder / user_path(name)
     if not path.is_file():
         raise WrongLineError(f"its picture {name[:200]} is not there")
     return Picture(path)

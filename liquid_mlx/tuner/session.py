@@ -14,7 +14,7 @@ import numpy as np
 from liquid_mlx.adapters import WEIGHTS
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import FileError, LiquidError, UsageError
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, user_path
 from liquid_mlx.hub import resolve
 from liquid_mlx.model import Liquid
 from liquid_mlx.nn.backbone import Backbone
@@ -123,7 +123,7 @@ class Session:
 
     def __init__(self, options: Options, tell: Tell = lambda what, done, total: None):
         self.options = options
-        self.folder = options.output.expanduser()
+        self.folder = user_path(options.output)
         saved = self._saved()
         config, sources, problems = self._sources()
         if problems:

@@ -8,6 +8,7 @@ from pathlib import Path
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.figures import Groups, Item, Row, Scored, Sums
 from liquid_mlx.evaluation.records import Answers, read_text
+from liquid_mlx.files import user_path
 
 KINDS = {
     "Perception": (
@@ -41,7 +42,7 @@ def score_mme(answers: Answers, annotations: Path, questions: Path | None = None
     Raises:
         FileError: a question or its truth is missing.
     """
-    truths = _truths(annotations.expanduser())
+    truths = _truths(user_path(annotations))
     tasks: dict[str, list[Line]] = defaultdict(list)
     for row in answers.rows:
         task, _, image = str(row.id).partition("/")
@@ -64,7 +65,7 @@ def score_mme_folder(results: Path) -> Scored:
         FileError: there is none, or a line is of another form.
     """
     tasks = {}
-    for file in sorted(results.expanduser().glob("*.txt")):
+    for file in sorted(user_path(results).glob("*.txt")):
         if any(file.stem in names for names in KINDS.values()):
             lines = [line.split("\t") for line in read_text(file).split("\n") if line]
             if not all(len(line) == 4 for line in lines):

@@ -9,6 +9,7 @@ from typing import Any
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.figures import Groups, Item, Row, Scored, Sums, ratio
 from liquid_mlx.evaluation.records import Answer, Answers, read_jsonl
+from liquid_mlx.files import user_path
 
 NAME = "coco_pope_{}.json"
 
@@ -39,7 +40,7 @@ def score_pope(answers: Answers, annotations: Path, questions: Path | None) -> S
         if row.id not in asked:
             raise FileError(f"{questions} has no question {row.id}, which {answers.path} answers.")
         splits[asked[row.id]["category"]].append(row)
-    files = sorted(annotations.expanduser().glob(NAME.format("*")))
+    files = sorted(user_path(annotations).glob(NAME.format("*")))
     if not files:
         raise FileError(f"{annotations} has no {NAME.format('*')}: name POPE's folder of labels.")
     parts: dict[str, list[Row]] = {}
