@@ -48,6 +48,12 @@ def user_path(name: str | Path) -> Path:
     return found
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept for the user."""
+    found = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(found), "liquid-mlx")
+
+
 def open_regular(path: Path, error: type[LiquidError] = FileError) -> BufferedReader:
     """Open a file to read. Pipes, which may hang, and devices, which never end, are errors.
 

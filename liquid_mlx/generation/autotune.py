@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 import mlx.core as mx
 
 from liquid_mlx._version import __version__
-from liquid_mlx.files import atomic_write
+from liquid_mlx.files import atomic_write, cache_folder
 from liquid_mlx.generation.jacobi import WINDOWS, Window
 from liquid_mlx.results import CodesStep
 
@@ -51,8 +49,7 @@ def chosen(window: Window, key: object, trial: Callable[[int], Iterator[CodesSte
 
 def remembered(key: str, measure: Callable[[], int]) -> int:
     """``measure()``, kept for this key in the user's cache folder; a damaged file is made anew."""
-    path = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    path = path / "liquid-mlx" / "windows.json"
+    path = cache_folder() / "windows.json"
     name = hashlib.sha256(key.encode()).hexdigest()
     try:
         known = json.loads(path.read_text())

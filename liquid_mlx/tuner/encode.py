@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import numpy as np
 from liquid_mlx import images
 from liquid_mlx.config import Size
 from liquid_mlx.errors import LiquidError
-from liquid_mlx.files import atomic_write, read_bytes
+from liquid_mlx.files import atomic_write, cache_folder, read_bytes
 from liquid_mlx.generation.drawing.editing import fit_to
 from liquid_mlx.memory import limits
 from liquid_mlx.model import Liquid
@@ -45,8 +44,7 @@ class Encoder:
 
     def __init__(self, liquid: Liquid, folder: Path | None = None):
         self._liquid = liquid
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-        self._folder = folder or base / "liquid-mlx" / "codes"
+        self._folder = folder or cache_folder() / "codes"
         self._tokenizer = fingerprint(liquid.vqgan)
         self._known: dict[Task, np.ndarray] = {}
         self.encoded = 0  # not found in the cache
