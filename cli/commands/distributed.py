@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +13,7 @@ from liquid_mlx.hub import resolve
 from .. import options, together
 from ..bench.machines import Host, plan, print_machines
 from ..bench.predict import Geometry, official, read_data
-from ..printer import print_fields
+from ..printer import print_fields, print_json
 from ..terminal import Status
 
 LATENCY, BANDWIDTH = 50.0, 3.0  # of an all-sum over Thunderbolt in us, and of a link in GB/s
@@ -60,7 +59,7 @@ def distributed(
         model=name,
     )
     if as_json:
-        print(json.dumps(found, indent=2))
+        print_json(found, indent=2)
     else:
         print_machines(found)
 
@@ -84,7 +83,7 @@ def _measure(as_json: bool, quiet: bool) -> None:
         "bytes_per_second": links.bandwidth,
     }
     if as_json:
-        print(json.dumps(values, indent=2))
+        print_json(values, indent=2)
         return
     print_fields(
         {

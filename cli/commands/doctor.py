@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from .. import options
-from ..printer import print_fields
+from ..printer import print_fields, print_json
 from ..terminal import Status, one_line
 
 
@@ -35,7 +34,7 @@ def doctor(
     }
     if as_json:
         report = {**about, **counts, "checks": [asdict(finding) for finding in findings]}
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report, indent=2)
     else:
         print_fields(about)
         for group in dict.fromkeys(finding.group for finding in findings):

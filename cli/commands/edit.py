@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from liquid_mlx.errors import UsageError
-from liquid_mlx.params import MAX_COUNT, SEEDS, integer
+from liquid_mlx.params import MAX_COUNT, SEEDS, integer, seeds_for
 
 from .. import options
 from ..drawing import OutputOptions, Progress, tell, write, write_statistics
@@ -70,7 +69,7 @@ def edit(
     if candidates > 1 and mask is None:
         raise UsageError("--candidates needs a --mask.")
     count = integer("--count", count, 1, MAX_COUNT // candidates, "ask for fewer images")
-    seed = random.SystemRandom().randrange(SEEDS) if seed is None else seed
+    (seed,) = seeds_for(seed, 1)
     seeds = [(seed + i * candidates) % SEEDS for i in range(count)]
     source = Source(picture).read()
     hole = None if mask is None else Source(mask).read()
@@ -142,7 +141,7 @@ def vary(
 ) -> None:
     """Draw pictures that are like one. Settings not given are the picture's own."""
     count = integer("--count", count, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
-    seed = random.SystemRandom().randrange(SEEDS) if seed is None else seed
+    seeds = seeds_for(seed, count)
     source = Source(picture).read()
     name = prompt or (f"{source.stem}-varied" if isinstance(source, Path) else "varied")
 
@@ -152,7 +151,7 @@ def vary(
             strength=strength,
             prompt=prompt,
             count=count,
-            seed=seed,
+            seed=seeds[0],
             guidance=guidance,
             temperature=temperature,
             top_k=top_k,
@@ -161,7 +160,7 @@ def vary(
 
     _draw(
         start,
-        [Line(name, (seed + i) % SEEDS) for i in range(count)],
+        [Line(name, one) for one in seeds],
         _output(metadata, no_metadata, overwrite),
         count,
         output=output,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
 from liquid_mlx.config import Size
 from liquid_mlx.errors import PromptError, UsageError
-from liquid_mlx.generation.best_of import (
-    BestOf,
-    Judge,
-)
+from liquid_mlx.generation.best_of import BestOf, Judge
 from liquid_mlx.generation.drawing.batches import Batches, Job
 from liquid_mlx.generation.drawing.editing import given_codes, kept_cells
 from liquid_mlx.generation.jacobi import Window
@@ -261,15 +260,15 @@ class Drawing(Batches):
         temperature: float | None,
         top_k: int | None,
         top_p: float | None,
+        stored: Mapping[str, Any] | None = None,
     ) -> ImageParams:
-        """The settings, those left out as the model recommends."""
-        own = self.config.recommended
-        return ImageParams(
-            guidance=own.guidance if guidance is None else guidance,
-            temperature=own.temperature if temperature is None else temperature,
-            top_k=own.top_k if top_k is None else top_k,
-            top_p=own.top_p if top_p is None else top_p,
-        )
+        """The settings given, else a picture's ``stored`` ones, else what the model recommends."""
+        given = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        own = {**asdict(self.config.recommended), **(stored or {})}
+        found: dict[str, Any] = {
+            name: own[name] if value is None else value for name, value in given.items()
+        }
+        return ImageParams(**found)
 
     def _given(
         self,

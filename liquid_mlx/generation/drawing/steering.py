@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,6 @@ from liquid_mlx.params import ImageParams, TextParams, integer, number, seeds_fo
 from liquid_mlx.prompts import INSTRUCTIONS
 from liquid_mlx.results import GeneratedImage, ImageStep
 
-AnyPicture: TypeAlias = "ImageSource | np.ndarray | GeneratedImage"
 CAPTION_TOKENS = 64
 
 
@@ -56,7 +55,7 @@ class Steering(Drawing):
 
     def edit(
         self,
-        picture: AnyPicture,
+        picture: ImageSource,
         prompt: str,
         *,
         rows: int | None = None,
@@ -89,7 +88,7 @@ class Steering(Drawing):
 
     def stream_edit(
         self,
-        picture: AnyPicture,
+        picture: ImageSource,
         prompt: str,
         *,
         rows: int | None = None,
@@ -139,7 +138,7 @@ class Steering(Drawing):
 
     def vary(
         self,
-        picture: AnyPicture,
+        picture: ImageSource,
         *,
         strength: float,
         prompt: str | None = None,
@@ -166,7 +165,7 @@ class Steering(Drawing):
 
     def stream_vary(
         self,
-        picture: AnyPicture,
+        picture: ImageSource,
         *,
         strength: float,
         prompt: str | None = None,
@@ -194,7 +193,7 @@ class Steering(Drawing):
         strength = number("strength", strength, 0, 1, "use 0 (the same) to 1 (a new picture)")
         seeds = seeds_for(seed, count)
         start = self._start(picture)
-        params = self._params_of(start, guidance, temperature, top_k, top_p)
+        params = self._image_params(guidance, temperature, top_k, top_p, start.settings)
         prompts = [self._prompt_of(start, prompt)] * count
         same = {"model": self.name, "dtype": str(self._dtype).removeprefix("mlx.core.")}
         adapters = start.settings.get("adapters", [])
@@ -253,7 +252,7 @@ class Steering(Drawing):
 
     def statistics(
         self,
-        picture: AnyPicture,
+        picture: ImageSource,
         prompt: str | None = None,
         *,
         guidance: float | None = None,
@@ -270,13 +269,13 @@ class Steering(Drawing):
         The other settings, where left out, are the picture's own, else the model's.
         """
         start = self._start(picture)
-        params = self._params_of(start, guidance, temperature, top_k, top_p)
+        params = self._image_params(guidance, temperature, top_k, top_p, start.settings)
         number = start.instruction if instruction is None else instruction
         number = integer("instruction", number, 1, len(INSTRUCTIONS), "use 1 to 10")
         ids = self.prompts.draw(self._prompt_of(start, prompt), start.size, number)
         return code_statistics(self.engine, ids, start.size, params, start.codes)
 
-    def _start(self, picture: AnyPicture) -> Start:
+    def _start(self, picture: ImageSource) -> Start:
         """A picture's codes, and what is known of how it was drawn."""
         sizes = self.config.sizes
         if isinstance(picture, GeneratedImage):
@@ -306,20 +305,3 @@ class Steering(Drawing):
         if not caption:
             raise UsageError("The picture has no prompt inside: give one.")
         return caption
-
-    def _params_of(
-        self,
-        start: Start,
-        guidance: float | None,
-        temperature: float | None,
-        top_k: int | None,
-        top_p: float | None,
-    ) -> ImageParams:
-        """The settings given, else the picture's own, else the model's."""
-        given = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
-        own = asdict(self.config.recommended)
-        found: dict[str, Any] = {
-            name: start.settings.get(name, own[name]) if value is None else value
-            for name, value in given.items()
-        }
-        return ImageParams(**found)
