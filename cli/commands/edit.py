@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -97,13 +98,15 @@ def edit(
         count * candidates,
         output=output,
         stats=stats,
-        model={
-            "name": model,
-            "adapter": adapter,
-            "dtype": dtype,
-            "low_ram": low_ram,
-            "verbose": verbose,
-        },
+        load=partial(
+            options.load_model,
+            model,
+            adapter=adapter,
+            dtype=dtype,
+            low_ram=low_ram,
+            verbose=verbose,
+        ),
+        verbose=verbose,
         as_json=as_json,
         quiet=quiet,
     )
@@ -165,13 +168,15 @@ def vary(
         count,
         output=output,
         stats=stats,
-        model={
-            "name": model,
-            "adapter": adapter,
-            "dtype": dtype,
-            "low_ram": low_ram,
-            "verbose": verbose,
-        },
+        load=partial(
+            options.load_model,
+            model,
+            adapter=adapter,
+            dtype=dtype,
+            low_ram=low_ram,
+            verbose=verbose,
+        ),
+        verbose=verbose,
         as_json=as_json,
         quiet=quiet,
     )
@@ -193,21 +198,20 @@ def _draw(
     *,
     output: str,
     stats: Path | None,
-    model: dict[str, Any],
+    load: Callable[[Status], Liquid],
+    verbose: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Draw, write and tell; ``drawn`` counts candidates, ``model`` goes to ``load_model``."""
+    """Load the model, draw, write and tell; ``drawn`` counts candidates, too."""
     paths = paths_of(lines, output, 1)
     wanted = Wanted(lines, paths, statistics_of(stats, paths))
     wanted.check_free(how, None)
     with Status(quiet) as status:
-        name = model.pop("name")
-        liquid = options.load_model(name, status, **model)
-        steps = start(liquid)
-        for one in write(steps, [p for (p,) in paths], how, status, Progress(drawn)):
+        liquid = load(status)
+        for one in write(start(liquid), [p for (p,) in paths], how, status, Progress(drawn)):
             if one.path in wanted.statistics:
                 write_statistics(liquid, one.picture, wanted.statistics[one.path], how)
             tell(one, status, as_json)
-        if model["verbose"]:
+        if verbose:
             status.say(options.memory())
