@@ -3,7 +3,7 @@
 Every stage leaves its result in FOLDER and is skipped, or gone on with, when that is there: stop
 with Ctrl-C and start the same command again. The checkpoint in the official PyTorch layout is
 written to CHECKPOINT. Stages: tokenizer (seconds), VQGAN (15 minutes on 2 idle cores), language
-model (two and a half hours).
+model (an hour and a half, twice that where the CPU has no bfloat16).
 """
 
 import argparse

@@ -12,6 +12,7 @@ from training.world import COLOURS, SHAPES, Thing
 
 RED_CIRCLE = Fact("circle", "red", "large", 0.2, 0.5, 0.37)
 BLUE_STAR = Fact("star", "blue", "small", 0.8, 0.5, 0.25)
+GREEN_STAR = Fact("star", "green", "small", 0.5, 0.2, 0.25)
 
 
 def test_prompts_name_what_their_scene_shows():
@@ -41,9 +42,10 @@ def test_a_prompt_without_a_known_word_shows_nothing():
 
 @pytest.mark.parametrize("kind", questions.QUESTIONS)
 def test_every_kind_of_question_fits_some_picture(kind):
-    facts = Facts((RED_CIRCLE, BLUE_STAR), "white")
+    two = Facts((RED_CIRCLE, BLUE_STAR), "white")
+    three = Facts((RED_CIRCLE, BLUE_STAR, GREEN_STAR), "white")
     rng = random.Random(3)
-    assert any(questions.question(facts, rng, kind)[1] for _ in range(20))
+    assert any(questions.question(facts, rng, kind)[1] for facts in (two, three) for _ in range(20))
 
 
 def test_answers_agree_with_the_picture():

@@ -44,7 +44,7 @@ _BESIDE = (
     "{b} with {a} to its left", "{a} and to the right of it {b}", "{a} and next to it {b}",
     "{a} and beside it {b}", "{a} with {b} inside", "{a} and {b} together", "{a} close to {b}",
     "{a} and {b} in a row", "{a} with {b} next to it", "{a} overlapping {b}", "{a} or {b}",
-    "first {a}, then {b}", "{a}, and {b}",
+    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a}; {b}", "one is {a}, the other is {b}",
 )  # fmt: skip
 _STACKED = (
     "{a} above {b}", "{a} above {b}", "{a} over {b}", "{a} over {b}", "{a} on top of {b}",
@@ -135,6 +135,7 @@ def with_background(text: str, background: str, style: str, rng: random.Random) 
         f"{text} and the {noun} should be {tone}", f"{text}. the {noun} is {tone}",
         f"{text}, the {noun} is {tone}", f"{text} with {tone} behind", f"on {tone} {text}",
         f"{text} in front of {tone}", f"{text}, {noun}: {tone}", f"{text} painted on {tone}",
+        f"{text} in {article(tone)} sky", f"{text} under {article(tone)} sky",
         f"{text}, make the {noun} {tone}", f"{text} on {tone} {noun}", f"{text} against {tone}",
     )  # fmt: skip
     return rng.choice(forms)
@@ -248,6 +249,34 @@ def _one(background: str, rng: random.Random) -> Wanted:
     return Wanted([named.thing], arrangement, text)
 
 
+def _bare(background: str, rng: random.Random) -> Wanted:
+    """One word or two, as people type first: star, red, small hearts, blue circle."""
+    colour, shape = _pair(background, rng)
+    size = default_size(1, rng)
+    what = rng.choice(("shape", "shape", "colour", "colour", "pair", "plural", "sized"))
+    if what == "plural":
+        number = rng.choice((2, 3))
+        thing = Thing(shape, colour, default_size(number, rng))
+        return Wanted([thing] * number, None, plural(words.shape_word(shape, rng)))
+    if what == "sized":
+        size = rng.choice(("small", "large"))
+    text = {
+        "shape": words.shape_word(shape, rng),
+        "colour": words.colour_word(colour, rng),
+        "pair": f"{words.colour_word(colour, rng)} {words.shape_word(shape, rng)}",
+        "sized": f"{rng.choice(words.SIZE_WORDS[size])} {words.shape_word(shape, rng)}",
+    }
+    return Wanted([Thing(shape, colour, size)], None, text[what])
+
+
+def _coloured_stranger(background: str, rng: random.Random) -> Wanted:
+    """Something unknown in a known colour: the colour is what can be drawn of it."""
+    colour, shape = _pair(background, rng)
+    word = words.colour_word(colour, rng)
+    text = rng.choice((article(f"{word} {words.unknown(rng)}"), f"{word} {words.unknown(rng)}"))
+    return Wanted([Thing(shape, colour, default_size(1, rng))], None, text)
+
+
 def _two(background: str, rng: random.Random) -> Wanted:
     named = _several(2, background, rng)
     dice = rng.random()
@@ -358,8 +387,8 @@ def _four(background: str, rng: random.Random) -> Wanted:
     return Wanted([n.thing for n in named], "four", _relate(named, "four", rng))
 
 
-_KINDS = (_one, _two, _alike, _three, _four)
-_WEIGHTS = (40, 27, 14, 14, 5)
+_KINDS = (_one, _bare, _coloured_stranger, _two, _alike, _three, _four)
+_WEIGHTS = (34, 6, 2, 26, 14, 13, 5)
 
 
 def _decorate(text: str, rng: random.Random) -> str:

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 
+from training.language import comparing
 from training.language.facts import (
     FAR,
     NEAR,
@@ -12,8 +13,6 @@ from training.language.facts import (
     a_shape,
     caption,
     named_once,
-    relative_side,
-    stands,
     things_phrase,
 )
 from training.language.words import (
@@ -268,98 +267,6 @@ def _where(facts: Facts, rng: random.Random) -> Asked | None:
     return rng.choice(forms).format(name if name == "it" else f"the {name}"), thing.place
 
 
-_WORDINGS = {
-    "left of": ("left of", "to the left of", "on the left of", "left of"),
-    "right of": ("right of", "to the right of", "on the right of", "right of"),
-    "above": ("above", "over", "on top of", "above", "higher than"),
-    "below": ("below", "under", "beneath", "below", "underneath"),
-}
-_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-
-
-def _relation(facts: Facts, rng: random.Random) -> Asked | None:
-    """Open: what is left of the star? Or yes and no."""
-    named = named_once(facts, rng)
-    if len(facts.things) < 2 or named is None:
-        return None
-    thing, name = named
-    others = [t for t in facts.things if t is not thing]
-    other = rng.choice(others)
-    relation = relative_side(other, thing)
-    if rng.random() < 0.3:
-        relation = rng.choice(list(_OPPOSITE))
-    how = rng.choice(_WORDINGS[relation])
-    if rng.random() < 0.55:
-        found = [(t, stands(t, relation, thing)) for t in others]
-        if any(clear is None for _, clear in found):
-            return None
-        fitting = [t for t, clear in found if clear]
-        forms = ("what is {h} the {n}?", "what is {h} the {n}?", "what's {h} the {n}?",
-                 "which shape is {h} the {n}?", "what do you see {h} the {n}?", "what stands {h} the {n}?",
-                 "which thing is {h} the {n}?", "what lies {h} the {n}?", "tell me what is {h} the {n}")  # fmt: skip
-        if len(fitting) > 1:
-            return None
-        answer = article(fitting[0].name) if fitting else "nothing"
-        return rng.choice(forms).format(h=how, n=name), answer
-    if sum(t.name == other.name for t in facts.things) > 1:
-        return None
-    if rng.random() < 0.5:
-        relation = rng.choice((_OPPOSITE[relation], _OPPOSITE[relation], rng.choice(list(_OPPOSITE))))
-        how = rng.choice(_WORDINGS[relation])
-    true = stands(other, relation, thing)
-    if true is None:
-        return None
-    other_name = other.name
-    if sum(t.shape == other.shape for t in facts.things) == 1 and rng.random() < 0.5:
-        other_name = other.shape
-    forms = ("is the {o} {h} the {n}?", "is the {o} {h} the {n}?", "is {o} {h} {n}?",
-             "do you see the {o} {h} the {n}?", "the {o} is {h} the {n}, right?")  # fmt: skip
-    return rng.choice(forms).format(o=other_name, h=how, n=name), _yes(true)
-
-
-def _compare(facts: Facts, rng: random.Random) -> Asked | None:
-    """Which of two is larger; are they the same."""
-    if len(facts.things) != 2:
-        return None
-    a, b = facts.things
-    dice = rng.random()
-    both = rng.choice(("they", "they", "the two", "the shapes", "both", "the two shapes", "the things"))
-    if dice < 0.4:
-        if max(a.side, b.side) < 1.3 * min(a.side, b.side):
-            return None
-        big = a.side > b.side
-        larger, smaller = (a, b) if big else (b, a)
-        if a.name == b.name:
-            return None
-        if rng.random() < 0.35:
-            asked = rng.choice((larger, smaller))
-            more = rng.random() < 0.5
-            word = rng.choice(("larger", "bigger")) if more else "smaller"
-            other = smaller if asked is larger else larger
-            first, second = asked.name, other.name
-            if a.shape != b.shape and rng.random() < 0.6:
-                first, second = asked.shape, other.shape
-            return f"is the {first} {word} than the {second}?", _yes((asked is larger) == more)
-        more = rng.random() < 0.5
-        word = rng.choice(("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest"))
-        forms = ("which is {}?", "which one is {}?", "which shape is {}?", "what is {}?",
-                 "which thing is {}?", "which of them is {}?", "which is the {} one?")  # fmt: skip
-        return rng.choice(forms).format(word), f"the {(larger if more else smaller).name}"
-    if dice < 0.65:
-        forms = ("are {} the same {}?", "do {} have the same {}?", "are {} of the same {}?",
-                 "have {} the same {}?")  # fmt: skip
-        return rng.choice(forms).format(both, a_hue(rng)), _yes(a.colour == b.colour)
-    if dice < 0.85:
-        forms = ("are {} the same shape?", "do {} have the same shape?", "is it the same shape twice?",
-                 "are {} of the same shape?")  # fmt: skip
-        return rng.choice(forms).format(both), _yes(a.shape == b.shape)
-    ratio = max(a.side, b.side) / min(a.side, b.side)
-    if 1.08 < ratio < 1.3:
-        return None
-    forms = ("are {} the same size?", "are {} equally big?", "do {} have the same size?")
-    return rng.choice(forms).format(both), _yes(ratio < 1.2)
-
-
 def _size(facts: Facts, rng: random.Random) -> Asked | None:
     named = named_once(facts, rng)
     if named is None or 0.28 < named[0].side < 0.345:
@@ -417,8 +324,15 @@ QUESTIONS: dict[str, tuple[Maker, float]] = {
     "missing": (_missing, 2),
     "count": (_count, 12),
     "where": (_where, 6),
-    "relation": (_relation, 14),
-    "compare": (_compare, 7),
+    "relation": (comparing.relation, 12),
+    "compare": (comparing.compare, 7),
+    "at": (comparing.at, 5),
+    "everything": (comparing.everything, 5),
+    "either": (comparing.either, 4),
+    "number": (comparing.number, 5),
+    "same": (comparing.same, 4),
+    "most": (comparing.most, 2),
+    "colours of": (comparing.colours_of, 2),
     "size": (_size, 4),
     "background": (_background, 8),
 }

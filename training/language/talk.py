@@ -128,7 +128,9 @@ def announced(scene: Scene) -> str:
         return f"Here is an empty {background_name(facts_of(scene))}."
     light = scene.background in ("white", "cream") and scene.style == "plain"
     background = "" if light else f" on {article(background_name(facts_of(scene)))}"
-    return f"Here is {things_phrase(facts_of(scene))}{background}."
+    things = things_phrase(facts_of(scene))
+    verb = "are" if things.startswith(words.NUMBERS[2:]) else "is"
+    return f"Here {verb} {things}{background}."
 
 
 Edit = tuple[str, Scene]
@@ -391,6 +393,8 @@ def conversation(rng: random.Random, turns: int, pictures: int) -> list[Turn]:
                 found.append(Turn(*_ask(scene, rng), shown=scene))
             else:
                 asked = prompt(rng, strange=0.03)
+                if len(asked.scene.things) > 2 and rng.random() < 0.6:
+                    asked = prompt(rng, strange=0.03)  # most begin with little
                 scene = asked.scene
                 found.append(Turn(asked.text, announced(scene), drawn=scene))
         elif scene is not None and left and dice < 0.66:

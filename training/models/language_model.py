@@ -19,11 +19,11 @@ class GemmaConfig:
     intermediate_size: int = 448
     num_hidden_layers: int = 6
     num_attention_heads: int = 6
-    num_key_value_heads: int = 2
+    num_key_value_heads: int = 6
     head_dim: int = 32
     max_position_embeddings: int = 1024
     rms_norm_eps: float = 1e-6
-    rope_theta: float = 10000.0
+    rope_theta: float = 500.0  # turns that tell places in 400 ids apart, not in 8,000
 
     def to_json(self) -> dict:
         """The whole config.json of a GemmaForCausalLM."""
@@ -86,7 +86,9 @@ class Attention(nn.Module):
         v = split(self.v_proj(x), self.kv_heads)
         groups = self.heads // self.kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        with torch.autocast("cpu", enabled=False):  # in bfloat16, this is slower on CPUs
+            q, k, v = q.float(), k.float(), v.float()
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 

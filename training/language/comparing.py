@@ -1,0 +1,401 @@
+"""Questions about several things at once: how they stand, how they compare, what all of them are."""
+
+import random
+
+from training.language.facts import (
+    FAR,
+    NEAR,
+    Fact,
+    Facts,
+    a_colour,
+    a_hue,
+    named_once,
+    relative_side,
+    stands,
+)
+from training.language.words import NUMBERS, article, listed, plural
+from training.scenes import PLACES
+from training.world import COLOURS, SHAPES
+
+Asked = tuple[str, str]
+
+
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+_WORDINGS = {
+    "left of": ("left of", "to the left of", "on the left of", "left of"),
+    "right of": ("right of", "to the right of", "on the right of", "right of"),
+    "above": ("above", "over", "on top of", "above", "higher than"),
+    "below": ("below", "under", "beneath", "below", "underneath"),
+}
+_OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
+def relation(facts: Facts, rng: random.Random) -> Asked | None:
+    """Open: what is left of the star? Or yes and no."""
+    named = named_once(facts, rng)
+    if len(facts.things) < 2 or named is None:
+        return None
+    thing, name = named
+    others = [t for t in facts.things if t is not thing]
+    other = rng.choice(others)
+    relation = relative_side(other, thing)
+    if rng.random() < 0.3:
+        relation = rng.choice(list(_OPPOSITE))
+    how = rng.choice(_WORDINGS[relation])
+    if rng.random() < 0.55:
+        found = [(t, stands(t, relation, thing)) for t in others]
+        if any(clear is None for _, clear in found):
+            return None
+        fitting = [t for t, clear in found if clear]
+        forms = ("what is {h} the {n}?", "what is {h} the {n}?", "what's {h} the {n}?",
+                 "which shape is {h} the {n}?", "what do you see {h} the {n}?", "what stands {h} the {n}?",
+                 "which thing is {h} the {n}?", "what lies {h} the {n}?", "tell me what is {h} the {n}")  # fmt: skip
+        if len(fitting) > 1:
+            return None
+        answer = article(fitting[0].name) if fitting else "nothing"
+        return rng.choice(forms).format(h=how, n=name), answer
+    if sum(t.name == other.name for t in facts.things) > 1:
+        return None
+    if rng.random() < 0.5:
+        relation = rng.choice(
+            (_OPPOSITE[relation], _OPPOSITE[relation], rng.choice(list(_OPPOSITE)))
+        )
+        how = rng.choice(_WORDINGS[relation])
+    true = stands(other, relation, thing)
+    if true is None:
+        return None
+    other_name = other.name
+    if sum(t.shape == other.shape for t in facts.things) == 1 and rng.random() < 0.5:
+        other_name = other.shape
+    forms = ("is the {o} {h} the {n}?", "is the {o} {h} the {n}?", "is {o} {h} {n}?",
+             "do you see the {o} {h} the {n}?", "the {o} is {h} the {n}, right?")  # fmt: skip
+    return rng.choice(forms).format(o=other_name, h=how, n=name), _yes(true)
+
+
+def compare(facts: Facts, rng: random.Random) -> Asked | None:
+    """Which of two is larger; are they the same."""
+    if len(facts.things) != 2:
+        return None
+    a, b = facts.things
+    dice = rng.random()
+    both = rng.choice(
+        ("they", "they", "the two", "the shapes", "both", "the two shapes", "the things")
+    )
+    if dice < 0.4:
+        if max(a.side, b.side) < 1.3 * min(a.side, b.side):
+            return None
+        big = a.side > b.side
+        larger, smaller = (a, b) if big else (b, a)
+        if a.name == b.name:
+            return None
+        if rng.random() < 0.35:
+            asked = rng.choice((larger, smaller))
+            more = rng.random() < 0.5
+            word = rng.choice(("larger", "bigger")) if more else "smaller"
+            other = smaller if asked is larger else larger
+            first, second = asked.name, other.name
+            if a.shape != b.shape and rng.random() < 0.6:
+                first, second = asked.shape, other.shape
+            return f"is the {first} {word} than the {second}?", _yes((asked is larger) == more)
+        more = rng.random() < 0.5
+        word = rng.choice(
+            ("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest")
+        )
+        forms = ("which is {}?", "which one is {}?", "which shape is {}?", "what is {}?",
+                 "which thing is {}?", "which of them is {}?", "which is the {} one?")  # fmt: skip
+        return rng.choice(forms).format(word), f"the {(larger if more else smaller).name}"
+    if dice < 0.65:
+        forms = ("are {} the same {}?", "do {} have the same {}?", "are {} of the same {}?",
+                 "have {} the same {}?")  # fmt: skip
+        return rng.choice(forms).format(both, a_hue(rng)), _yes(a.colour == b.colour)
+    if dice < 0.85:
+        forms = ("are {} the same shape?", "do {} have the same shape?", "is it the same shape twice?",
+                 "are {} of the same shape?")  # fmt: skip
+        return rng.choice(forms).format(both), _yes(a.shape == b.shape)
+    ratio = max(a.side, b.side) / min(a.side, b.side)
+    if 1.08 < ratio < 1.3:
+        return None
+    forms = ("are {} the same size?", "are {} equally big?", "do {} have the same size?")
+    return rng.choice(forms).format(both), _yes(ratio < 1.2)
+
+
+_AT = {
+    "left": ("on the left", "on the left", "on the left side", "at the left", "to the left"),
+    "right": ("on the right", "on the right", "on the right side", "at the right", "to the right"),
+    "top": ("at the top", "at the top", "on top", "in the upper half", "at the upper edge"),
+    "bottom": ("at the bottom", "at the bottom", "in the lower half", "at the lower edge"),
+    "middle": ("in the middle", "in the middle", "in the center", "in the centre", "at the center"),
+}
+
+
+def _stands_at(thing: Fact, place: str) -> bool | None:
+    """Whether it stands at a place; None near an edge between two places."""
+    vertical, horizontal = PLACES[place]
+    corner = "middle" not in (vertical, horizontal)
+    wanted = []
+    if corner or place == "middle" or horizontal != "middle":
+        wanted.append((thing.x, horizontal, ("left", "right")))
+    if corner or place == "middle" or vertical != "middle":
+        wanted.append((thing.y, vertical, ("top", "bottom")))
+    found: list[bool | None] = []
+    for value, name, (low, high) in wanted:
+        if min(abs(value - NEAR), abs(value - FAR)) < 0.03:
+            found.append(None)
+        else:
+            found.append(name == (low if value < NEAR else high if value > FAR else "middle"))
+    return False if False in found else None if None in found else True
+
+
+def at(facts: Facts, rng: random.Random) -> Asked | None:
+    """What stands at a place; or whether something does."""
+    place = rng.choice(list(PLACES))
+    where = rng.choice(
+        _AT.get(place, (f"in the {place} corner", f"in the {place}", f"at the {place}"))
+    )
+    there = [(thing, _stands_at(thing, place)) for thing in facts.things]
+    if rng.random() < 0.4:
+        named = named_once(facts, rng)
+        true = named and _stands_at(named[0], place)
+        if named is None or true is None:
+            return None
+        forms = (
+            "is the {n} {w}?",
+            "is the {n} {w}?",
+            "do you see the {n} {w}?",
+            "the {n} is {w}, right?",
+        )
+        return rng.choice(forms).format(n=named[1], w=where), _yes(bool(true))
+    fitting = [thing for thing, true in there if true]
+    if len(fitting) > 1 or any(true is None for _, true in there):
+        return None
+    if not fitting and rng.random() < 0.7:
+        return None
+    if fitting and rng.random() < 0.25:
+        forms = ("what {h} is the shape {w}?", "what {h} is the thing {w}?", "which {h} is {w}?")
+        return rng.choice(forms).format(h=a_hue(rng), w=where), fitting[0].colour
+    forms = ("what is {w}?", "what is {w}?", "what's {w}?", "which shape is {w}?", "what do you see {w}?",
+             "what is there {w}?", "which one is {w}?", "what stands {w}?", "which thing is {w}?")  # fmt: skip
+    return rng.choice(forms).format(w=where), article(fitting[0].name) if fitting else "nothing"
+
+
+def everything(facts: Facts, rng: random.Random) -> Asked | None:
+    """What all of them have in common, or not."""
+    asked = _everything(facts, rng)
+    # Most pictures would say no.
+    return None if asked and asked[1] == "no" and rng.random() < 0.55 else asked
+
+
+def _everything(facts: Facts, rng: random.Random) -> Asked | None:
+    count = len(facts.things)
+    if count < 2:
+        return None
+    colours, shapes = [t.colour for t in facts.things], [t.shape for t in facts.things]
+    they = ["they all", "all of them", "all the shapes", "all shapes", "all things"]
+    they += (
+        ["they both", "both", "both of them", "both shapes", "the two"] * 2
+        if count == 2
+        else ["they"]
+    )
+    who = rng.choice(they)
+    dice = rng.random()
+    if dice < 0.4:
+        colour = rng.choice(colours) if rng.random() < 0.8 else rng.choice(list(COLOURS))
+        said = a_colour(colour, rng)
+        true = all(c == colour for c in colours)
+        if rng.random() < 0.4:
+            forms = (
+                "is everything {}?",
+                "is everything {} here?",
+                "is every shape {}?",
+                "is each thing {}?",
+            )
+            return rng.choice(forms).format(said), _yes(true)
+        return f"are {who} {said}?", _yes(true)
+    if dice < 0.6:
+        shape = rng.choice(shapes) if rng.random() < 0.8 else rng.choice(SHAPES)
+        forms = (
+            f"are {who} {plural(shape)}?",
+            f"is everything {article(shape)}?",
+            f"is every shape {article(shape)}?",
+        )
+        return rng.choice(forms), _yes(all(s == shape for s in shapes))
+    values, what = (colours, rng.choice(("color", "colour"))) if dice < 0.85 else (shapes, "shape")
+    alike = len(set(values)) == 1
+    if rng.random() < 0.3:
+        forms = ("are {} of different {}s?", "do {} have different {}s?", "have {} different {}s?")
+        return rng.choice(forms).format(who, what), _yes(len(set(values)) == len(values))
+    forms = (
+        "are {} the same {}?",
+        "do {} have the same {}?",
+        "have {} the same {}?",
+        "are {} of the same {}?",
+    )
+    return rng.choice(forms).format(who, what), _yes(alike)
+
+
+def either(facts: Facts, rng: random.Random) -> Asked | None:
+    """One of two that the question names."""
+    named = named_once(facts, rng)
+    if named is None:
+        return None
+    thing, name = named
+    alone = len(facts.things) == 1
+    the = rng.choice(("it", "this", f"the {name}")) if alone else f"the {name}"
+    if thing.colour in name or rng.random() < 0.4:
+        other = rng.choice([s for s in SHAPES if s != thing.shape])
+        pair = [thing.shape, other]
+        rng.shuffle(pair)
+        the = (
+            the
+            if alone and the != f"the {name}"
+            else f"the {thing.colour} {rng.choice(('thing', 'shape', 'one'))}"
+        )
+        if sum(t.colour == thing.colour for t in facts.things) > 1:
+            return None
+        return f"is {the} {article(pair[0])} or {article(pair[1])}?", thing.shape
+    other = rng.choice([c for c in COLOURS if c != thing.colour])
+    pair = [thing.colour, other]
+    rng.shuffle(pair)
+    return f"is {the} {pair[0]} or {pair[1]}?", thing.colour
+
+
+def number(facts: Facts, rng: random.Random) -> Asked | None:
+    """Yes and no about numbers; how many kinds there are; which of two there is more of."""
+    count = len(facts.things)
+    dice = rng.random()
+    if dice < 0.35:
+        kinds = (
+            ("colors", "colours", "different colors", "different colours"),
+            ("different shapes", "kinds of shapes"),
+        )
+        which = rng.random() < 0.6
+        values = {t.colour if which else t.shape for t in facts.things}
+        if not values:
+            return None
+        forms = (
+            "how many {} are there?",
+            "how many {} do you see?",
+            "how many {}?",
+            "how many {} has it?",
+        )
+        return rng.choice(forms).format(rng.choice(kinds[not which])), NUMBERS[len(values)]
+    if dice < 0.75 or count < 2:
+        wanted = max(1, min(4, count + rng.choice((0, 0, 0, -1, 1))))
+        noun, there = rng.choice(("shape", "thing", "object")), count
+        if facts.things and rng.random() < 0.5:
+            thing = rng.choice(facts.things)
+            noun, there = thing.shape, sum(t.shape == thing.shape for t in facts.things)
+            if rng.random() < 0.3:
+                noun, there = thing.name, sum(t.name == thing.name for t in facts.things)
+            wanted = max(1, min(4, there + rng.choice((0, 0, 1, -1))))
+        many = noun if wanted == 1 else plural(noun)
+        word = NUMBERS[wanted]
+        if rng.random() < 0.3:
+            forms = (
+                f"is there more than one {noun}?",
+                f"are there several {plural(noun)}?",
+                f"do you see more than one {noun}?",
+            )
+            return rng.choice(forms), _yes(there > 1)
+        if wanted == 1:
+            return rng.choice(
+                (
+                    f"is there only one {noun}?",
+                    f"is there just one {noun}?",
+                    f"is there exactly one {noun}?",
+                )
+            ), _yes(there == 1)
+        forms = (f"are there {word} {many}?", f"do you see {word} {many}?", f"are there exactly {word} {many}?",
+                 f"does the picture show {word} {many}?", f"is it {word} {many}?", f"are these {word} {many}?")  # fmt: skip
+        return rng.choice(forms), _yes(there == wanted)
+    shapes = sorted({t.shape for t in facts.things})
+    if len(shapes) < 2:
+        return None
+    a, b = rng.sample(shapes, 2)
+    counted = [sum(t.shape == s for t in facts.things) for s in (a, b)]
+    if rng.random() < 0.5 and counted[0] != counted[1]:
+        return f"are there more {plural(a)} or {plural(b)}?", plural(
+            a if counted[0] > counted[1] else b
+        )
+    return f"are there more {plural(a)} than {plural(b)}?", _yes(counted[0] > counted[1])
+
+
+def same(facts: Facts, rng: random.Random) -> Asked | None:
+    """Whether two named things share a colour, a shape or a size; which of two is larger."""
+    if len(facts.things) < 2:
+        return None
+    a, b = rng.sample(facts.things, 2)
+    shapes = [t.shape for t in facts.things]
+    if a.name == b.name or any(sum(t.name == x.name for t in facts.things) > 1 for x in (a, b)):
+        return None
+    short = all(shapes.count(x.shape) == 1 for x in (a, b))
+    one, two = (a.shape, b.shape) if short and rng.random() < 0.75 else (a.name, b.name)
+    dice = rng.random()
+    if dice < 0.4 and one == a.shape:
+        hue = a_hue(rng)
+        forms = ("is the {a} the same {h} as the {b}?", "do the {a} and the {b} have the same {h}?",
+                 "does the {a} have the same {h} as the {b}?", "are the {a} and the {b} the same {h}?")  # fmt: skip
+        return rng.choice(forms).format(a=one, b=two, h=hue), _yes(a.colour == b.colour)
+    ratio = a.side / b.side
+    if 1 / 1.3 < ratio < 1.3:
+        if 1 / 1.08 < ratio < 1.08 and dice < 0.6:
+            forms = ("is the {a} as big as the {b}?", "are the {a} and the {b} the same size?")
+            return rng.choice(forms).format(a=one, b=two), "yes"
+        return None
+    larger, smaller = (a, b) if ratio > 1 else (b, a)
+    more = rng.random() < 0.5
+    word = rng.choice(("larger", "bigger")) if more else "smaller"
+    if dice < 0.8:
+        forms = ("which is {w}, the {a} or the {b}?", "what is {w}, the {a} or the {b}?",
+                 "is the {a} or the {b} {w}?", "which one is {w}: the {a} or the {b}?")  # fmt: skip
+        return rng.choice(forms).format(
+            w=word, a=one, b=two
+        ), f"the {(larger if more else smaller).name}"
+    return f"is the {one} {word} than the {two}?", _yes((a is larger) == more)
+
+
+def most(facts: Facts, rng: random.Random) -> Asked | None:
+    """The largest or smallest of three or four."""
+    if len(facts.things) < 3:
+        return None
+    by_size = sorted(facts.things, key=lambda t: -t.side)
+    more = rng.random() < 0.5
+    first, second = (by_size[0], by_size[1]) if more else (by_size[-1], by_size[-2])
+    if max(first.side, second.side) < 1.3 * min(first.side, second.side):
+        return None
+    if sum(t.name == first.name for t in facts.things) > 1:
+        return None
+    word = rng.choice(("largest", "biggest") if more else ("smallest", "tiniest"))
+    forms = ("which is the {} one?", "which shape is the {}?", "what is the {} shape?", "which one is the {}?",
+             "what is the {} thing?", "which is the {}?")  # fmt: skip
+    return rng.choice(forms).format(word), f"the {first.name}"
+
+
+def colours_of(facts: Facts, rng: random.Random) -> Asked | None:
+    """The colour of several of one shape; the colours of all."""
+    shapes = [t.shape for t in facts.things]
+    several = sorted({s for s in shapes if shapes.count(s) > 1})
+    if several and rng.random() < 0.7:
+        shape = rng.choice(several)
+        hues = list(dict.fromkeys(t.colour for t in facts.things if t.shape == shape))
+        hue = a_hue(rng) + rng.choice(("", "s" if len(hues) > 1 else ""))
+        forms = (
+            "what {h} are the {s}?",
+            "which {h} are the {s}?",
+            "what's the {h} of the {s}?",
+            "what {h} do the {s} have?",
+        )
+        return rng.choice(forms).format(h=hue, s=plural(shape)), listed(hues)
+    if len(facts.things) < 2:
+        return None
+    hues = list(dict.fromkeys(t.colour for t in facts.things))
+    forms = (
+        "what {h} are they?",
+        "which {h} are they?",
+        "what {h} do they have?",
+        "what are their {h}s?",
+    )
+    return rng.choice(forms).format(h=a_hue(rng)), listed(hues)
