@@ -61,6 +61,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors o
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print times and memory on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="JSON: one object, or an array of many.")]
 Jsonl = Annotated[bool, typer.Option("--jsonl", help="One JSON object per line, as they come.")]
+Preview = Annotated[
+    bool | None,
+    typer.Option("--preview/--no-preview", help="Show it in the terminal as it grows."),
+]
 Open = Annotated[bool, typer.Option("--open", help="Open the images when they are done.")]
 Scale = Annotated[
     int, typer.Option(metavar="N", min=1, max=64, help="Enlarge N times.", show_default=False)

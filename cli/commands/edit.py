@@ -15,7 +15,7 @@ from liquid_mlx.params import MAX_COUNT, SEEDS, integer, seeds_for
 from .. import options
 from ..drawing import OutputOptions, Progress, tell, write, write_statistics
 from ..inputs import Source
-from ..outputs import DEFAULT_NAME
+from ..outputs import DEFAULT_NAME, open_files
 from ..tasks import Line, Wanted, paths_of, statistics_of
 from ..terminal import Status
 
@@ -59,6 +59,9 @@ def edit(
     metadata: options.SidecarFile = False,
     no_metadata: options.NoMetadata = False,
     stats: options.Stats = None,
+    preview: options.Preview = None,
+    open_: options.Open = False,
+    scale: options.Scale = 1,
     low_ram: options.LowRam = False,
     as_json: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -94,10 +97,11 @@ def edit(
     _draw(
         start,
         [Line(prompt, one) for one in seeds],
-        _output(metadata, no_metadata, overwrite),
+        _output(metadata, no_metadata, overwrite, scale, False if quiet else preview),
         count * candidates,
         output=output,
         stats=stats,
+        open_=open_,
         load=partial(
             options.load_model,
             model,
@@ -137,6 +141,9 @@ def vary(
     metadata: options.SidecarFile = False,
     no_metadata: options.NoMetadata = False,
     stats: options.Stats = None,
+    preview: options.Preview = None,
+    open_: options.Open = False,
+    scale: options.Scale = 1,
     low_ram: options.LowRam = False,
     as_json: options.JsonLines = False,
     quiet: options.Quiet = False,
@@ -164,10 +171,11 @@ def vary(
     _draw(
         start,
         [Line(name, one) for one in seeds],
-        _output(metadata, no_metadata, overwrite),
+        _output(metadata, no_metadata, overwrite, scale, False if quiet else preview),
         count,
         output=output,
         stats=stats,
+        open_=open_,
         load=partial(
             options.load_model,
             model,
@@ -182,11 +190,18 @@ def vary(
     )
 
 
-def _output(metadata: bool, no_metadata: bool, overwrite: bool) -> OutputOptions:
+def _output(
+    metadata: bool, no_metadata: bool, overwrite: bool, scale: int, preview: bool | None
+) -> OutputOptions:
     if metadata and no_metadata:
         raise UsageError("--metadata and --no-metadata cannot be combined.")
     return OutputOptions(
-        settings={}, metadata=not no_metadata, sidecar=metadata, overwrite=overwrite
+        settings={},
+        metadata=not no_metadata,
+        sidecar=metadata,
+        preview=preview,
+        overwrite=overwrite,
+        scale=scale,
     )
 
 
@@ -198,6 +213,7 @@ def _draw(
     *,
     output: str,
     stats: Path | None,
+    open_: bool,
     load: Callable[[Status], Liquid],
     verbose: bool,
     as_json: bool,
@@ -215,3 +231,5 @@ def _draw(
             tell(one, status, as_json)
         if verbose:
             status.say(options.memory())
+        if open_:
+            open_files([path for (path,) in paths], status)

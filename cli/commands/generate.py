@@ -111,10 +111,7 @@ def generate(
     contact_sheet: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write all images to one PNG.")
     ] = None,
-    preview: Annotated[
-        bool | None,
-        typer.Option("--preview/--no-preview", help="Show it in the terminal as it grows."),
-    ] = None,
+    preview: options.Preview = None,
     open_: options.Open = False,
     scale: options.Scale = 1,
     stepwise_image_output_dir: Annotated[

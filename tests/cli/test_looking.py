@@ -50,6 +50,24 @@ def test_open_shows_every_image_in_the_viewer(run: Run, viewer: Path) -> None:
     assert names == [str(Path(f"-{seed}.png").absolute()) for seed in (1, 2)]
 
 
+@pytest.mark.parametrize(
+    "change", [("edit", "one.png", "a blue star", "--keep-rows", "2"), ("vary", "one.png")]
+)
+def test_changed_pictures_are_scaled_and_opened_too(
+    change: tuple[str, ...], run: Run, viewer: Path
+) -> None:
+    run("generate", "a red circle", "--seed", "1", "-o", "one.png")
+    plain = run(*change, "--seed", "2", "-o", "plain.png")
+    done = run(*change, "--seed", "2", "-o", "large.png", "--scale", "2", "--open")
+    assert (plain.exit_code, done.exit_code) == (0, 0)
+    small, large = (np.asarray(Image.open(name)) for name in ("plain.png", "large.png"))
+    assert np.array_equal(large, small.repeat(2, axis=0).repeat(2, axis=1))
+    end = time.monotonic() + 30
+    while time.monotonic() < end and not viewer.is_file():
+        time.sleep(0.05)
+    assert viewer.read_text().splitlines() == [str(Path("large.png").absolute())]
+
+
 def test_without_a_viewer_open_says_so_and_the_image_is_there(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
