@@ -161,12 +161,7 @@ def at(facts: Facts, rng: random.Random) -> Asked | None:
         true = named and _stands_at(named[0], place)
         if named is None or true is None:
             return None
-        forms = (
-            "is the {n} {w}?",
-            "is the {n} {w}?",
-            "do you see the {n} {w}?",
-            "the {n} is {w}, right?",
-        )
+        forms = ("is the {n} {w}?", "is the {n} {w}?", "do you see the {n} {w}?", "the {n} is {w}, right?")  # fmt: skip
         return rng.choice(forms).format(n=named[1], w=where), _yes(bool(true))
     fitting = [thing for thing, true in there if true]
     if len(fitting) > 1 or any(true is None for _, true in there):
@@ -193,25 +188,16 @@ def _everything(facts: Facts, rng: random.Random) -> Asked | None:
     if count < 2:
         return None
     colours, shapes = [t.colour for t in facts.things], [t.shape for t in facts.things]
+    both = ["they both", "both", "both of them", "both shapes", "the two"] * 2
     they = ["they all", "all of them", "all the shapes", "all shapes", "all things"]
-    they += (
-        ["they both", "both", "both of them", "both shapes", "the two"] * 2
-        if count == 2
-        else ["they"]
-    )
-    who = rng.choice(they)
+    who = rng.choice(they + (both if count == 2 else ["they"]))
     dice = rng.random()
     if dice < 0.4:
         colour = rng.choice(colours) if rng.random() < 0.8 else rng.choice(list(COLOURS))
         said = a_colour(colour, rng)
         true = all(c == colour for c in colours)
         if rng.random() < 0.4:
-            forms = (
-                "is everything {}?",
-                "is everything {} here?",
-                "is every shape {}?",
-                "is each thing {}?",
-            )
+            forms = ("is everything {}?", "is everything {} here?", "is every shape {}?", "is each thing {}?")  # fmt: skip
             return rng.choice(forms).format(said), _yes(true)
         return f"are {who} {said}?", _yes(true)
     if dice < 0.6:
@@ -227,12 +213,7 @@ def _everything(facts: Facts, rng: random.Random) -> Asked | None:
     if rng.random() < 0.3:
         forms = ("are {} of different {}s?", "do {} have different {}s?", "have {} different {}s?")
         return rng.choice(forms).format(who, what), _yes(len(set(values)) == len(values))
-    forms = (
-        "are {} the same {}?",
-        "do {} have the same {}?",
-        "have {} the same {}?",
-        "are {} of the same {}?",
-    )
+    forms = ("are {} the same {}?", "do {} have the same {}?", "have {} the same {}?", "are {} of the same {}?")  # fmt: skip
     return rng.choice(forms).format(who, what), _yes(alike)
 
 
@@ -244,83 +225,78 @@ def either(facts: Facts, rng: random.Random) -> Asked | None:
     thing, name = named
     alone = len(facts.things) == 1
     the = rng.choice(("it", "this", f"the {name}")) if alone else f"the {name}"
-    if thing.colour in name or rng.random() < 0.4:
-        other = rng.choice([s for s in SHAPES if s != thing.shape])
-        pair = [thing.shape, other]
-        rng.shuffle(pair)
-        the = (
-            the
-            if alone and the != f"the {name}"
-            else f"the {thing.colour} {rng.choice(('thing', 'shape', 'one'))}"
-        )
-        if sum(t.colour == thing.colour for t in facts.things) > 1:
-            return None
-        return f"is {the} {article(pair[0])} or {article(pair[1])}?", thing.shape
-    other = rng.choice([c for c in COLOURS if c != thing.colour])
-    pair = [thing.colour, other]
+    if thing.colour not in name and rng.random() >= 0.4:
+        first, second = _shuffled(thing.colour, list(COLOURS), rng)
+        return f"is {the} {first} or {second}?", thing.colour
+    first, second = _shuffled(thing.shape, list(SHAPES), rng)
+    if the == f"the {name}":  # which must not say the shape
+        the = f"the {thing.colour} {rng.choice(('thing', 'shape', 'one'))}"
+    if sum(t.colour == thing.colour for t in facts.things) > 1:
+        return None
+    return f"is {the} {article(first)} or {article(second)}?", thing.shape
+
+
+def _shuffled(true: str, all_values: list[str], rng: random.Random) -> list[str]:
+    """What is true and something else, in any order."""
+    pair = [true, rng.choice([value for value in all_values if value != true])]
     rng.shuffle(pair)
-    return f"is {the} {pair[0]} or {pair[1]}?", thing.colour
+    return pair
 
 
 def number(facts: Facts, rng: random.Random) -> Asked | None:
-    """Yes and no about numbers; how many kinds there are; which of two there is more of."""
-    count = len(facts.things)
+    """How many kinds there are; yes and no about numbers; which of two there is more of."""
     dice = rng.random()
     if dice < 0.35:
-        kinds = (
-            ("colors", "colours", "different colors", "different colours"),
-            ("different shapes", "kinds of shapes"),
-        )
-        which = rng.random() < 0.6
-        values = {t.colour if which else t.shape for t in facts.things}
-        if not values:
-            return None
-        forms = (
-            "how many {} are there?",
-            "how many {} do you see?",
-            "how many {}?",
-            "how many {} has it?",
-        )
-        return rng.choice(forms).format(rng.choice(kinds[not which])), NUMBERS[len(values)]
-    if dice < 0.75 or count < 2:
-        wanted = max(1, min(4, count + rng.choice((0, 0, 0, -1, 1))))
-        noun, there = rng.choice(("shape", "thing", "object")), count
-        if facts.things and rng.random() < 0.5:
-            thing = rng.choice(facts.things)
-            noun, there = thing.shape, sum(t.shape == thing.shape for t in facts.things)
-            if rng.random() < 0.3:
-                noun, there = thing.name, sum(t.name == thing.name for t in facts.things)
-            wanted = max(1, min(4, there + rng.choice((0, 0, 1, -1))))
-        many = noun if wanted == 1 else plural(noun)
-        word = NUMBERS[wanted]
+        return _kinds(facts, rng)
+    if dice < 0.75 or len(facts.things) < 2:
+        return _so_many(facts, rng)
+    return _more(facts, rng)
+
+
+def _kinds(facts: Facts, rng: random.Random) -> Asked | None:
+    by_colour = rng.random() < 0.6
+    values = {t.colour if by_colour else t.shape for t in facts.things}
+    if not values:
+        return None
+    forms = ("how many {} are there?", "how many {} do you see?", "how many {}?", "how many {} has it?")  # fmt: skip
+    form = rng.choice(forms)
+    colours = ("colors", "colours", "different colors", "different colours")
+    kinds = rng.choice(colours if by_colour else ("different shapes", "kinds of shapes"))
+    return form.format(kinds), NUMBERS[len(values)]
+
+
+def _so_many(facts: Facts, rng: random.Random) -> Asked:
+    there = len(facts.things)
+    asked = there + rng.choice((0, 0, 0, -1, 1))
+    noun = rng.choice(("shape", "thing", "object"))
+    if facts.things and rng.random() < 0.5:
+        thing = rng.choice(facts.things)
+        noun, there = thing.shape, sum(t.shape == thing.shape for t in facts.things)
         if rng.random() < 0.3:
-            forms = (
-                f"is there more than one {noun}?",
-                f"are there several {plural(noun)}?",
-                f"do you see more than one {noun}?",
-            )
-            return rng.choice(forms), _yes(there > 1)
-        if wanted == 1:
-            return rng.choice(
-                (
-                    f"is there only one {noun}?",
-                    f"is there just one {noun}?",
-                    f"is there exactly one {noun}?",
-                )
-            ), _yes(there == 1)
-        forms = (f"are there {word} {many}?", f"do you see {word} {many}?", f"are there exactly {word} {many}?",
-                 f"does the picture show {word} {many}?", f"is it {word} {many}?", f"are these {word} {many}?")  # fmt: skip
-        return rng.choice(forms), _yes(there == wanted)
+            noun, there = thing.name, sum(t.name == thing.name for t in facts.things)
+        asked = there + rng.choice((0, 0, 1, -1))
+    asked = max(1, min(4, asked))
+    many, word = plural(noun), NUMBERS[asked]
+    if rng.random() < 0.3:
+        forms = ("is there more than one {o}?", "are there several {m}?", "do you see more than one {o}?")  # fmt: skip
+        return rng.choice(forms).format(o=noun, m=many), _yes(there > 1)
+    if asked == 1:
+        forms = ("is there only one {}?", "is there just one {}?", "is there exactly one {}?")
+        return rng.choice(forms).format(noun), _yes(there == 1)
+    forms = ("are there {}?", "do you see {}?", "are there exactly {}?", "does the picture show {}?",
+             "is it {}?", "are these {}?")  # fmt: skip
+    return rng.choice(forms).format(f"{word} {many}"), _yes(there == asked)
+
+
+def _more(facts: Facts, rng: random.Random) -> Asked | None:
     shapes = sorted({t.shape for t in facts.things})
     if len(shapes) < 2:
         return None
     a, b = rng.sample(shapes, 2)
-    counted = [sum(t.shape == s for t in facts.things) for s in (a, b)]
-    if rng.random() < 0.5 and counted[0] != counted[1]:
-        return f"are there more {plural(a)} or {plural(b)}?", plural(
-            a if counted[0] > counted[1] else b
-        )
-    return f"are there more {plural(a)} than {plural(b)}?", _yes(counted[0] > counted[1])
+    first, second = (sum(t.shape == s for t in facts.things) for s in (a, b))
+    if rng.random() < 0.5 and first != second:
+        return f"are there more {plural(a)} or {plural(b)}?", plural(a if first > second else b)
+    return f"are there more {plural(a)} than {plural(b)}?", _yes(first > second)
 
 
 def same(facts: Facts, rng: random.Random) -> Asked | None:
@@ -382,20 +358,10 @@ def colours_of(facts: Facts, rng: random.Random) -> Asked | None:
         shape = rng.choice(several)
         hues = list(dict.fromkeys(t.colour for t in facts.things if t.shape == shape))
         hue = a_hue(rng) + rng.choice(("", "s" if len(hues) > 1 else ""))
-        forms = (
-            "what {h} are the {s}?",
-            "which {h} are the {s}?",
-            "what's the {h} of the {s}?",
-            "what {h} do the {s} have?",
-        )
+        forms = ("what {h} are the {s}?", "which {h} are the {s}?", "what's the {h} of the {s}?", "what {h} do the {s} have?")  # fmt: skip
         return rng.choice(forms).format(h=hue, s=plural(shape)), listed(hues)
     if len(facts.things) < 2:
         return None
     hues = list(dict.fromkeys(t.colour for t in facts.things))
-    forms = (
-        "what {h} are they?",
-        "which {h} are they?",
-        "what {h} do they have?",
-        "what are their {h}s?",
-    )
+    forms = ("what {h} are they?", "which {h} are they?", "what {h} do they have?", "what are their {h}s?")  # fmt: skip
     return rng.choice(forms).format(h=a_hue(rng)), listed(hues)
