@@ -1,7 +1,8 @@
-"""FID through clean-fid; skipped where it is not installed."""
+"""FID through clean-fid, CLIP score through open_clip; skipped where they are not installed."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation import packages
 
+SEED = 4  # of networks whose cosines are not all below 0
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the package and what it imports
 
 
@@ -61,3 +63,31 @@ def test_what_is_no_statistics_file_ends_in_a_sentence(library: Any, tmp_path: P
     for path in (tmp_path / "odd.npz", tmp_path / "missing"):
         with pytest.raises(FileError):
             packages.fid(drawn, path)
+
+
+def test_a_clip_score_is_the_cosine_of_the_packages_own_features(tmp_path: Path) -> None:
+    library = pytest.importorskip("open_clip")
+    torch = pytest.importorskip("torch")
+    size = {"width": 32, "layers": 1}
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "patch_size": 16, "head_width": 16, **size},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 2, **size},
+    }
+    (tmp_path / "Tiny-16.json").write_text(json.dumps(config))
+    library.add_model_config(tmp_path)
+    files = sorted(pictures(tmp_path / "drawn", 0).glob("*.png"))[:3]
+    prompts = ["a red circle", "a blue star", "nothing at all"]
+
+    torch.manual_seed(SEED)
+    found = packages.clip_scores(files, prompts, model="Tiny-16", weights="")
+
+    torch.manual_seed(SEED)
+    network, _, prepare = library.create_model_and_transforms("Tiny-16", pretrained="")
+    images = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files])
+    with torch.no_grad():
+        seen = network.eval().encode_image(images, normalize=True)
+        read = network.encode_text(library.get_tokenizer("Tiny-16")(prompts), normalize=True)
+    expected = [max(0.0, 100 * float(a @ b)) for a, b in zip(seen, read, strict=True)]
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert len({round(score, 4) for score in found}) > 1
