@@ -20,7 +20,7 @@ from training.cells import scene_codes
 from training.language import questions, talk
 from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
-from training.marks import GROUPS, Mark, marks
+from training.marks import GROUPS, Mark, marks, named
 from training.scenes import random_scene
 from training.world import COLUMNS, Scene
 
@@ -107,14 +107,27 @@ class Documents:
             document.add([tk.EOI, *self.text("\n")])
         return document
 
-    def ask(self, document: Document, said: str, reply: str, length: int) -> bool:
-        """Add a branch if it fits into `length` ids; whether it did."""
+    def ask(
+        self,
+        document: Document,
+        said: str,
+        reply: str,
+        length: int,
+        facts: Facts | None = None,
+    ) -> bool:
+        """Add a branch if it fits into `length` ids, with marks at the things of `facts` that it
+        names; whether it did."""
         root = sum(b == 0 for b in document.branch)
         branch = document.branch[-1] + 1
         turn = [*self.text(said), tk.END_TURN, *self.text("\n"), tk.TURN, *self.text("model\n")]
         answer = [*self.text(reply), tk.END_TURN]
         if len(document.ids) + len(turn) + len(answer) > length:
             return False
+        if facts and (names := named(said, facts)):
+            ends = self.tokenizer.encode(said, add_special_tokens=False).offsets
+            first = len(document.ids)
+            at = {end: first + index for index, (_, end) in enumerate(ends)}
+            document.marks += [(at[end], labels) for end, labels in names if end in at]
         document.add(turn, branch=branch, start=root)
         document.add(answer, learned=True, branch=branch, start=root)
         return True
@@ -265,7 +278,7 @@ class Mixture:
                 document = documents.seen(codes, facts)
                 while True:
                     asked = questions.question(facts, rng) if facts else talk.outside_question(rng)
-                    if not documents.ask(document, asked[0], asked[1], SEEN):
+                    if not documents.ask(document, asked[0], asked[1], SEEN, facts):
                         break
                     if not facts and rng.random() < 0.25:
                         break  # one answer needs no ten questions

@@ -2,8 +2,12 @@
 
 A question teaches a few bits about a picture of 64 codes. So at the last code of each thing, and
 behind the picture, a linear head on the middle of the network names what has been seen by then.
-Upper layers find those facts there when a question asks for them. The head is not exported.
+Where a question names a thing ("the star"), it names that thing's colour, place and size: whoever
+answers must have looked there. Upper layers find those facts when they need them. The head is not
+exported.
 """
+
+import re
 
 import numpy as np
 import torch
@@ -14,11 +18,16 @@ from training.cells import tone_codes
 from training.language.facts import FAR, NEAR, Fact, Facts
 from training.world import BACKGROUNDS, COLOURS, ROWS, SHAPES, STYLES
 
-# A thing's shape, place across and down, size; things so far (5: no shapes at all); the background.
-GROUPS = (len(SHAPES), 3, 3, 2, 6, len(BACKGROUNDS), len(STYLES))
+# A thing's shape, place across and down, size; things so far (5: no shapes at all); the background;
+# a thing's colour.
+GROUPS = (len(SHAPES), 3, 3, 2, 6, len(BACKGROUNDS), len(STYLES), len(COLOURS))
 UNKNOWN = -100
 OUTSIDE = 5
 Mark = tuple[int, tuple[int, ...]]  # index of a code (or of what follows the codes), labels
+
+
+_NAMES = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\b")
+_COLOURS = re.compile(rf"\b({'|'.join(COLOURS)})\b(?! (?:{'|'.join(SHAPES)})\b)")
 
 
 def _third(share: float) -> int:
@@ -42,18 +51,35 @@ def _last_cell(codes: np.ndarray, thing: Fact) -> int | None:
 def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
     """Of a picture's codes [64], with what is in it; None is a picture that shows no shapes."""
     if facts is None:
-        return [(codes.size, (*[UNKNOWN] * 4, OUTSIDE, UNKNOWN, UNKNOWN))]
+        return [(codes.size, (*[UNKNOWN] * 4, OUTSIDE, *[UNKNOWN] * 3))]
     square = codes.reshape(ROWS, -1)
     ends = [(_last_cell(square, thing), thing) for thing in facts.things]
     known = sorted(((cell, t) for cell, t in ends if cell is not None), key=lambda end: end[0])
     found: list[Mark] = []
     for number, (cell, thing) in enumerate(known):
-        size = ("small", "large").index(thing.size)
-        labels = (SHAPES.index(thing.shape), _third(thing.x), _third(thing.y), size)
-        found.append((cell, (*labels, number + 1, UNKNOWN, UNKNOWN)))
+        found.append((cell, _labels(thing, number + 1)))
     ground = list(BACKGROUNDS).index(facts.background)
-    behind = (*[UNKNOWN] * 4, len(facts.things), ground, STYLES.index(facts.style))
+    behind = (*[UNKNOWN] * 4, len(facts.things), ground, STYLES.index(facts.style), UNKNOWN)
     return [*found, (codes.size, behind)]
+
+
+def _labels(thing: Fact, number: int = UNKNOWN) -> tuple[int, ...]:
+    size = ("small", "large").index(thing.size)
+    place = _third(thing.x), _third(thing.y)
+    colour = list(COLOURS).index(thing.colour)
+    return (SHAPES.index(thing.shape), *place, size, number, UNKNOWN, UNKNOWN, colour)
+
+
+def named(question: str, facts: Facts) -> list[Mark]:
+    """Where a question names the only thing of its name: (index behind the name's last letter,
+    labels)."""
+    text, found = question.lower(), []
+    for match in _NAMES.finditer(text):
+        things = [t for t in facts.things if t.shape == match[2] and match[1] in (None, t.colour)]
+        found.append((match.end(), things))
+    for match in _COLOURS.finditer(text):
+        found.append((match.end(), [t for t in facts.things if t.colour == match[1]]))
+    return [(end, _labels(things[0])) for end, things in found if len(things) == 1]
 
 
 class MarkHead(nn.Module):

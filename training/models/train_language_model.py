@@ -36,7 +36,7 @@ SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 200
 CYCLE = {"draw": (0, 1, 2, 4, 5, 6), "seen": range(8), "talk": (1, 3, 5, 7), "wide": (0,)}
 CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.25}
-MARK_WEIGHT = 0.3
+MARK_WEIGHT = 0.5
 
 
 def half() -> torch.autocast:
