@@ -5,11 +5,13 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from training import tokenizer  # noqa: E402
 from training.cells import scene_codes  # noqa: E402
+from training.data import Documents  # noqa: E402
 from training.language.facts import facts_of  # noqa: E402
-from training.marks import GROUPS, OUTSIDE, UNKNOWN, MarkHead, marks  # noqa: E402
+from training.marks import GROUPS, OUTSIDE, UNKNOWN, MarkHead, marks, named  # noqa: E402
 from training.scenes import arrange  # noqa: E402
-from training.world import BACKGROUNDS, SHAPES, Thing  # noqa: E402
+from training.world import BACKGROUNDS, COLOURS, SHAPES, Thing  # noqa: E402
 
 
 def test_a_thing_is_marked_at_its_last_code_and_the_picture_behind_its_codes():
@@ -22,7 +24,8 @@ def test_a_thing_is_marked_at_its_last_code_and_the_picture_behind_its_codes():
     assert [at for at, _ in (first, second)] == sorted(ends)
     assert [SHAPES[labels[0]] for _, labels in (first, second)] == [ends[at] for at in sorted(ends)]
     assert [labels[4] for _, labels in (first, second)] == [1, 2]
-    assert behind == (64, (*[UNKNOWN] * 4, 2, list(BACKGROUNDS).index("navy"), 0))
+    assert [list(COLOURS)[labels[7]] for _, labels in (first, second)] == ["blue", "red"]
+    assert behind == (64, (*[UNKNOWN] * 4, 2, list(BACKGROUNDS).index("navy"), 0, UNKNOWN))
 
 
 def test_a_picture_without_shapes_is_marked_as_such():
@@ -31,6 +34,42 @@ def test_a_picture_without_shapes_is_marked_as_such():
     assert at == 64
     assert labels[4] == OUTSIDE
     assert set(labels) == {UNKNOWN, OUTSIDE}
+
+
+def test_a_question_is_marked_where_it_names_the_only_thing_of_its_name():
+    things = [
+        Thing("star", "red", "small"),
+        Thing("star", "blue", "small"),
+        Thing("heart", "red", "large"),
+    ]
+    facts = facts_of(arrange(things, "white", arrangement="pair_above"))
+
+    def marked(question: str) -> list[tuple[str, str, str]]:
+        return [
+            (question[:end], list(COLOURS)[labels[7]], SHAPES[labels[0]])
+            for end, labels in named(question, facts)
+        ]
+
+    assert marked("What colour is the heart?") == [("What colour is the heart", "red", "heart")]
+    assert marked("Is the blue star left of the red star?") == [
+        ("Is the blue star", "blue", "star"),
+        ("Is the blue star left of the red star", "red", "star"),
+    ]
+    assert marked("what is blue?") == [("what is blue", "blue", "star")]
+    assert marked("Where is the star? Is the red thing a ring? Is it a blue heart?") == []
+
+
+def test_marks_stand_at_the_names_last_token():
+    pytest.importorskip("tokenizers")
+    scene = arrange([Thing("cross", "red", "small"), Thing("star", "cyan", "large")], "white")
+    documents = Documents(tokenizer.train(texts=200))
+    document = documents.seen(scene_codes(scene), facts_of(scene))
+    before = len(document.marks)
+    assert documents.ask(document, "is the star above it?", "no", 400, facts_of(scene))
+    ((at, labels),) = document.marks[before:]
+    root = sum(branch == 0 for branch in document.branch)
+    assert documents.tokenizer.decode(document.ids[root : at + 1]).endswith("is the star")
+    assert list(COLOURS)[labels[7]] == "cyan"
 
 
 def test_unknown_labels_do_not_count():
