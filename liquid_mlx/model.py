@@ -154,17 +154,32 @@ class Liquid(Steering, Answering):
             LiquidError: see ``load``; the model stays as it was.
             UsageError: one holds whole tensors, which only ``load`` can take.
         """
+        adapters = self._besides_merged(names)
+        backbone = self.engine.backbone
+        attach(backbone, adapters)
+        self._note(adapters)
+        self._held = Engine(backbone, self.config, self.prompts)
+
+    def with_adapters(self, *names: AdapterName) -> Liquid:
+        """Another model with these adapters, over the same weights in memory; this one stays.
+
+        Raises:
+            LiquidError: see ``use_adapters``.
+        """
+        adapters = self._besides_merged(names)
+        backbone = self.engine.backbone.twin()
+        attach(backbone, adapters)
+        return Liquid(self.config, backbone, self.vqgan, self.prompts, self.name, adapters=adapters)
+
+    def _besides_merged(self, names: Sequence[AdapterName]) -> Attached:
+        """Adapters that lie over the weights, behind those that ``load`` has merged into them."""
         adapters = read_adapters(names)
         for one, _ in adapters:
             if one.tensors:
                 raise UsageError(
                     f"The adapter {one.name} holds whole tensors: load the model anew with it."
                 )
-        merged = [pair for pair in self._adapters if pair[0].tensors]
-        backbone = self.engine.backbone
-        attach(backbone, [*merged, *adapters])
-        self._note([*merged, *adapters])
-        self._held = Engine(backbone, self.config, self.prompts)
+        return [*(pair for pair in self._adapters if pair[0].tensors), *adapters]
 
     def _note(self, adapters: Attached) -> None:
         """Remember what lies over the model: for images' settings, and to read it again."""
@@ -227,12 +242,13 @@ class Liquid(Steering, Answering):
             <PIL.Image.Image image mode=RGB size=...>
         """
         pixels = images.load_pixels(picture, self.config.vqgan.resolution, fit=fit, exif=exif)
-        if self._seen is None or not np.array_equal(self._seen[0], pixels):
+        seen = self._seen  # which another thread may replace meanwhile
+        if seen is None or not np.array_equal(seen[0], pixels):
             with limits():
                 codes = self.vqgan.encode(mx.array(images.to_float(pixels))[None])[0]
                 codes = agreed(codes, self._shard)
-                self._seen = pixels, np.array(codes, dtype=np.int32)
-        return self._seen[1].copy()
+                self._seen = seen = pixels, np.array(codes, dtype=np.int32)
+        return seen[1].copy()
 
     def decode(self, codes: np.ndarray) -> Image.Image:
         """The image of codes int [rows, columns], 0 to n_codes - 1; any grid that memory holds.

@@ -7,6 +7,7 @@ then joins projections that read the same input, which halves the launches of a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -216,6 +217,12 @@ class Backbone(nn.Module):
         cache.offset += tokens.shape[1]
         x, hidden = self.model.norm(x, branch)
         return hand_on(x, hidden, self.shard).reshape(*tokens.shape, -1)
+
+    def twin(self) -> Backbone:
+        """Modules of their own over the same arrays: for adapters beside those of this one."""
+        values = [value for module in self.modules() for value in module.values()]
+        shared = [value for value in values if isinstance(value, mx.array)]
+        return deepcopy(self, {id(one): one for one in (*shared, self.dtype, self.shard)})
 
     def embed(self, tokens: mx.array) -> mx.array:
         """What the first layer reads, [B T, hidden], of token ids [B, T].

@@ -13,6 +13,11 @@ from liquid_mlx.server.sequences import TokenLogs
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Nothing for the request: the job waits for what another thread computes."""
+
+
+@dataclass(frozen=True)
 class PartialImage:
     """A picture of which ``rows`` of ``total`` rows of codes are drawn, decoded as they stand."""
 

@@ -19,13 +19,15 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from liquid_mlx.server.errors import APIError, as_api_error
+from liquid_mlx.server.errors import APIError, ClientGoneError, as_api_error
 from liquid_mlx.server.metrics import Metrics
 
 log = logging.getLogger("liquid_mlx.server")
 
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
+MOST_REQUESTS = 512  # under way at once
 BODY_SECONDS = 60.0
+SEND_SECONDS = 60.0  # for which a client may take nothing of its answer
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -70,6 +72,7 @@ class Guard:
         self._routes = set(routes)
         self._access = access
         self._metrics = metrics
+        self._under_way = 0
         self._hosts = {*LOCAL, *(host.lower() for host in access.hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,10 +82,10 @@ class Guard:
         started = time.monotonic()
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        status = 0
+        status, stuck = 0, False
 
         async def marked(message: Message) -> None:
-            nonlocal status
+            nonlocal status, stuck
             if message["type"] == "http.response.start":
                 status = message["status"]
                 found = MutableHeaders(scope=message)
@@ -92,8 +95,13 @@ class Guard:
                     found["Access-Control-Allow-Origin"] = origin or ""
                     found["Cross-Origin-Resource-Policy"] = "cross-origin"
                     found.add_vary_header("Origin")
-            await send(message)
+            try:
+                await asyncio.wait_for(send(message), SEND_SECONDS)
+            except (TimeoutError, asyncio.TimeoutError):
+                stuck = True
+                raise ClientGoneError from None
 
+        self._under_way += 1
         try:
             answer = self._checked(scope, headers)
             if answer is not None:
@@ -101,10 +109,14 @@ class Guard:
             else:
                 await self._app(scope, self._limited(receive), marked)
         except Exception as error:
+            if stuck:
+                log.info("%s: the client takes nothing of its answer", scope["path"][:80])
+                return
             if status:
                 raise
             await as_api_error(error).response()(scope, receive, marked)
         finally:
+            self._under_way -= 1
             seconds = time.monotonic() - started
             path = scope["path"]
             route = path if path in self._routes else "other"  # log and metrics stay bounded
@@ -122,6 +134,9 @@ class Guard:
                 raise APIError(403, "Pages of other servers may not use this one.", code="origin")
             if scope["method"] == "OPTIONS":
                 return _preflight()
+        if self._under_way > MOST_REQUESTS:
+            self._metrics.refused += 1
+            raise APIError(503, "Too many requests at once.", code="overloaded", retry=5)
         length = headers.get("content-length")
         if length is not None and not re.fullmatch("[0-9]{1,15}", length):
             raise APIError(400, "A body's length is a number.", code="invalid_request")

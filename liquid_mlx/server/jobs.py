@@ -1,17 +1,21 @@
 """The work behind a request, as generators on the thread of the models.
 
-Each yields events (``events.py``), and None where it waits for the next step of the batch.
+Each yields events (``events.py``), None where it waits for the next step of the batch, and Aside
+where it waits for pixels.
 """
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, replace
 from typing import TypedDict
 
 import mlx.core as mx
 import numpy as np
+from PIL import Image
 
 from liquid_mlx._version import __version__
 from liquid_mlx.errors import PromptError
@@ -21,6 +25,7 @@ from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
 from liquid_mlx.server.batch import log_probabilities, token_logs
 from liquid_mlx.server.events import (
+    Aside,
     Chosen,
     FinishedImage,
     PartialImage,
@@ -28,7 +33,7 @@ from liquid_mlx.server.events import (
     TextPiece,
     Token,
 )
-from liquid_mlx.server.models import Loaded
+from liquid_mlx.server.models import Loaded, until
 from liquid_mlx.server.requests import Best, Edit, PictureSettings, TextSettings, Turn
 from liquid_mlx.server.scheduler import Job
 from liquid_mlx.server.sequences import ImageSequence, TextSequence, TokenLogs
@@ -57,18 +62,23 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
             yield None
         model.batch.add(sequence)
         shown = partial_rows(rows, settings.partial_images)
-        number = 0
+        growing: deque[tuple[int, Future[Image.Image]]] = deque()
+        sides, sent = (size.width, size.height), 0
         try:
-            while not sequence.done:
-                yield None
+            while not sequence.done or growing:
+                yield Aside() if sequence.done else None
                 done = len(sequence.tokens) // columns
-                if number < len(shown) and done >= shown[number] and done < rows:
-                    image = liquid.decode(_grid(sequence.tokens[: done * columns], columns))
-                    sides = (size.width, size.height)
-                    yield PartialImage(index, number, done, rows, image, sides)
-                    number += 1
+                if sent + len(growing) < len(shown) and shown[sent + len(growing)] <= done < rows:
+                    so_far = _grid(sequence.tokens[: done * columns], columns)
+                    growing.append((done, model.decode(so_far)))
+                while growing and growing[0][1].done():
+                    there, image = growing.popleft()
+                    yield PartialImage(index, sent, there, rows, image.result(), sides)
+                    sent += 1
         finally:
             model.batch.remove(sequence)
+            for _, image in growing:
+                image.cancel()
         codes = _grid(sequence.tokens, columns)
         made = ImageSettings(
             prompt=prompt,
@@ -80,7 +90,8 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
             version=__version__,
             **asdict(params),
         )
-        picture = GeneratedImage(liquid.decode(codes), codes, made)
+        pixels = yield from until(model.decode(codes))
+        picture = GeneratedImage(pixels, codes, made)
         yield FinishedImage(index, picture, len(ids), sequence.entropies)
 
     return job
@@ -207,8 +218,8 @@ def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
                 if part.picture is None:
                     content.append(part.text)
                 else:
-                    content.append(model.codes(part.picture, turn.role == "assistant"))
-                    yield None
+                    codes = yield from model.codes(part.picture, turn.role == "assistant")
+                    content.append(codes)
             messages.append({"role": turn.role, "content": content})
         if liquid.config.interleaved:
             p = settings.params
@@ -299,7 +310,8 @@ def caption(picture: bytes, seed: int, settings: TextSettings) -> Job:
     """A description of a picture, in the words that the model was trained with."""
 
     def job(model: Loaded) -> Iterator[object]:
-        shared, rest = model.liquid.prompts.caption(model.codes(picture, False))
+        codes = yield from model.codes(picture, False)
+        shared, rest = model.liquid.prompts.caption(codes)
         yield from _write(model, [*shared, *rest], seed, settings)
 
     return job
@@ -368,10 +380,12 @@ def choose(turns: Sequence[Turn], choices: Sequence[str]) -> Job:
         liquid = model.liquid
         messages = []
         for turn in turns:
-            content: list[str | np.ndarray] = [
-                part.text if part.picture is None else model.codes(part.picture, False)
-                for part in turn.parts
-            ]
+            content: list[str | np.ndarray] = []
+            for part in turn.parts:
+                if part.picture is None:
+                    content.append(part.text)
+                else:
+                    content.append((yield from model.codes(part.picture, False)))
             messages.append({"role": turn.role, "content": content})
         ids = liquid.prompts.chat(messages)
         replies = [liquid.prompts.reply(choice) for choice in choices]

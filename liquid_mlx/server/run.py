@@ -13,7 +13,6 @@ from liquid_mlx.errors import UsageError
 from liquid_mlx.server.app import Options, build
 from liquid_mlx.server.models import Models
 
-CONNECTIONS = 512
 HEADER_BYTES = 64 << 10
 
 
@@ -68,7 +67,6 @@ def server(models: Models, options: Options, started: Callable[[], None]) -> uvi
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=HEADER_BYTES,
         timeout_graceful_shutdown=max(1, round(options.limits.grace)),
     )

@@ -1,8 +1,9 @@
 """One thread owns the models; requests wait in a bounded queue and get their events back.
 
 MLX's streams belong to threads, so everything that computes runs on that thread. A job is a
-generator: it yields an event to be sent, or None to wait for the next round. In every round each
-job goes on once and each model's batch makes one step, so no job waits for another to end.
+generator: it yields an event to be sent, None to wait for the next round, or Aside to wait for
+another thread. In every round each job goes on once and each model's batch makes one step, so no
+job waits for another to end.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Literal
 
 from liquid_mlx.errors import LiquidError
 from liquid_mlx.server.errors import APIError
+from liquid_mlx.server.events import Aside
 from liquid_mlx.server.metrics import Metrics
 from liquid_mlx.server.models import Loaded, Models
 
@@ -31,6 +33,7 @@ Job = Callable[[Loaded], Iterator[object]]
 RUNNING: dict[Kind, int] = {"image": 8, "text": 16, "steps": 2}
 STARTED = 2  # jobs that a round may start: each reads its prompt, while all others wait
 IDLE = 3600.0
+GLANCE = 0.002  # seconds between looks at another thread, while nothing else can be done
 
 
 @dataclass(frozen=True)
@@ -174,10 +177,13 @@ class Scheduler:
             with self._wake:
                 if not self._waiting and not self._running:
                     if self._closing:
-                        return
+                        break
                     self._wake.wait(IDLE if due is None else due + 0.01)
             self._start_waiting()
-            self._round()
+            if not self._round():
+                with self._wake:
+                    self._wake.wait(GLANCE)
+        self.models.close()
 
     def _drop_cancelled(self) -> None:
         with self._wake:
@@ -208,10 +214,10 @@ class Scheduler:
             task.model.jobs += 1
             self._running.append(task)
 
-    def _round(self) -> None:
-        """Every job goes on once, and every batch by one token."""
-        for task in list(self._running):
-            self._advance(task)
+    def _round(self) -> bool:
+        """Every job goes on once, and every batch by one token; whether any of them did."""
+        moved = [self._advance(task) for task in list(self._running)]
+        went_on = any(moved) or not moved
         for name, model in list(self.models.loaded.items()):
             started = time.perf_counter()
             try:
@@ -222,15 +228,18 @@ class Scheduler:
                     self._end(task, error)
                 continue
             if tokens:
+                went_on = True
                 self._metrics.step(name, tokens, time.perf_counter() - started)
+        return went_on
 
-    def _advance(self, task: _Task) -> None:
+    def _advance(self, task: _Task) -> bool:
+        """Let a job go on until it waits; whether it does not wait for another thread."""
         assert task.steps is not None
         try:
             while not task.work.cancelled:
                 event = next(task.steps)
-                if event is None:
-                    return
+                if event is None or isinstance(event, Aside):
+                    return event is None
                 task.work.post(task.index, event)
         except StopIteration:
             self._end(task)
@@ -239,6 +248,7 @@ class Scheduler:
             if not isinstance(error, LiquidError):
                 log.debug("a job failed", exc_info=error)
             self._end(task, error)
+        return True
 
     def _end(self, task: _Task, error: BaseException | None = None) -> None:
         if task.steps is not None:

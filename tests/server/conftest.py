@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from openai import OpenAI
 from PIL import Image
 
@@ -32,12 +33,19 @@ class Served:
     port: int
     state: State
     model: str
+    folder: str
+    uvicorn: uvicorn.Server
 
     def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
         return self.http.post(path, json=body, **options)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.http.get(path, **options)
+
+    @property
+    def under_way(self) -> int:
+        """Requests that are being answered."""
+        return self.uvicorn.config.app._under_way
 
     def client(self) -> OpenAI:
         return OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=120)
@@ -59,7 +67,7 @@ def serving(sources: list[str], options: Options, **settings: Any) -> Iterator[S
         assert state.scheduler.ready.wait(60)
         url = f"http://127.0.0.1:{port}"
         with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=120) as http:
-            yield Served(http, url, port, state, models.names[0])
+            yield Served(http, url, port, state, models.names[0], sources[0], running)
     finally:
         running.should_exit = True
         thread.join(60)

@@ -23,15 +23,20 @@ CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
 
 
-def send(served, path, body):
-    """A connection that has sent a request."""
+def request(path, body):
+    """The bytes of a request."""
     data = json.dumps(body).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(data)}\r\n\r\n"
     )
+    return head.encode() + data
+
+
+def send(served, path, body):
+    """A connection that has sent a request."""
     connection = socket.create_connection(("127.0.0.1", served.port), timeout=60)
-    connection.sendall(head.encode() + data)
+    connection.sendall(request(path, body))
     return connection
 
 

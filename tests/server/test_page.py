@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from liquid_mlx.server.app import Options
+from liquid_mlx.server.guard import Access
 from tests.server.conftest import serving
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -59,11 +60,16 @@ def page(request, browser, site):
     opened.width = width
     yield opened
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    if SHOTS:
-        name = request.node.name.replace("[", "-").replace("]", "")
-        opened.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
+    shot(opened, request.node.name.removeprefix("test_").partition("[")[0])
     context.close()
     assert wrong == []
+
+
+def shot(page, name):
+    """A screenshot for people, where a folder is given for them."""
+    if SHOTS:
+        path = Path(SHOTS) / f"{name}-{page.width}.png"
+        page.screenshot(path=str(path), full_page=True)
 
 
 def draw(page, prompt="a red circle on a white background", seed="7", **fields):
@@ -117,7 +123,11 @@ def test_pictures_are_changed_from_a_row_by_a_mask_and_by_variations(page):
     draw(page)
     drawn(page)
     page.get_by_label("Code grid").check()
-    page.get_by_label("From row").fill("4")
+    box = page.locator("#canvas").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.55)
+    rows = int(page.get_by_label("From row").get_attribute("max")) + 1
+    assert page.get_by_label("From row").input_value() == str(int(rows * 0.55))
+    shot(page, "row")
     page.get_by_label("Prompt").fill("a blue star on a white background")
     page.get_by_role("button", name="Again from here").click()
     drawn(page, 2)
@@ -127,8 +137,7 @@ def test_pictures_are_changed_from_a_row_by_a_mask_and_by_variations(page):
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=5)
     page.mouse.up()
-    if SHOTS:
-        page.screenshot(path=str(Path(SHOTS) / f"mask-{page.width}.png"), full_page=True)
+    shot(page, "mask")
     page.get_by_role("button", name="Redraw mask").click()
     drawn(page, 3)
     page.get_by_role("button", name="Variations").click()
@@ -139,7 +148,7 @@ def test_a_picture_is_asked_about_described_and_compared(page):
     draw(page)
     drawn(page)
     page.get_by_label("Question").fill("What colour is it?")
-    page.get_by_role("button", name="Ask").click()
+    page.get_by_role("button", name="Ask", exact=True).click()
     page.locator("#answer").filter(has_text=re.compile(r"\w")).wait_for()
     page.get_by_role("button", name="Caption").click()
     page.locator("#answer").filter(has_text=re.compile(r"\w")).wait_for()
@@ -158,6 +167,7 @@ def test_the_best_of_some_is_shown_first_with_its_entropy(page):
     drawn(page, 2)
     assert "score" in page.locator("#about").inner_text()
     page.get_by_label("Entropy", exact=True).check()
+    assert "nats" in page.locator("#most-entropy").inner_text()
 
 
 def test_a_chat_shows_pictures_and_goes_on(page, tmp_path):
@@ -177,6 +187,7 @@ def test_a_chat_shows_pictures_and_goes_on(page, tmp_path):
     page.get_by_role("button", name="Send").click()
     page.locator("#send:enabled").wait_for()
     assert page.locator(".message b").count() == 0
+    shot(page, "talk")
     page.get_by_role("tab", name="Draw").click()
     assert page.locator("#gallery img").count() == 1
 
@@ -225,3 +236,50 @@ def test_everything_to_press_or_fill_has_a_name(page):
                 .map((one) => one.id)"""
         )
         assert nameless == []
+
+
+def test_axe_finds_no_serious_fault(page):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    faults = []
+
+    def look(state):
+        for found in axe.run(page).response["violations"]:
+            nodes = [(node["html"][:90], node["failureSummary"]) for node in found["nodes"]]
+            faults.append((state, found["impact"], found["id"], nodes))
+
+    look("empty")
+    page.get_by_text("Settings", exact=True).click()
+    draw(page, count="2")
+    page.locator("#stage img").first.wait_for()
+    look("drawing")
+    drawn(page, 2)
+    page.get_by_label("Mask brush").check()
+    page.get_by_label("Choices").fill("red\nblue")
+    page.get_by_role("button", name="Compare").click()
+    page.locator("#bars li").nth(1).wait_for()
+    look("a picture")
+    page.get_by_role("button", name="Chat about it").click()
+    look("attached")
+    page.get_by_label("Message").fill("What colour is it?")
+    page.get_by_role("button", name="Send").click()
+    page.locator("#send:enabled").wait_for()
+    look("a chat")
+    assert [fault for fault in faults if fault[1] in ("serious", "critical")] == []
+
+
+def test_the_page_asks_for_the_key_and_works_with_it(browser, folder):
+    with serving([folder], Options(access=Access(key="a secret"))) as locked:
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.goto(locked.url)
+        page.get_by_label("The server's key").fill("wrong")
+        page.get_by_role("button", name="Unlock").click()
+        page.locator("#status.error").wait_for()
+        page.get_by_label("The server's key").fill("a secret")
+        page.get_by_role("button", name="Unlock").click()
+        page.locator("#size option").first.wait_for(state="attached")
+        assert not page.get_by_label("The server's key").is_visible()
+        draw(page, "a boat")
+        drawn(page)
+        context.close()

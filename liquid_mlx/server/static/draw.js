@@ -63,7 +63,7 @@ export function startDrawing(page) {
   function select(picture) {
     for (const other of gallery) other.one.setAttribute("aria-pressed", "false");
     gallery.find((other) => other.picture === picture)?.one.setAttribute("aria-pressed", "true");
-    viewer.show(picture);
+    return viewer.show(picture);
   }
 
   function keep(picture) {
@@ -109,7 +109,8 @@ export function startDrawing(page) {
       for (const [index, picture] of places) if (!picture.done) picture.item.remove(), places.delete(index);
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       page.say(`${drawn.length} of ${Math.max(count, drawn.length)} drawn in ${seconds} s.`);
-      if (drawn.length) select(drawn[0]);
+      if (places.size === 1) $("stage").replaceChildren(); // the viewer shows it, as large
+      if (drawn.length) await select(drawn[0]);
     } catch (error) {
       if (!isStopped(error)) page.fail(error);
       else page.say("Stopped. What was drawn stays.");

@@ -13,6 +13,7 @@ export function startViewer(page, actions) {
   let image = null;
   let mask = new Set(); // numbers of cells
   let cursor = { row: 0, column: 0 };
+  let rowChosen = false;
 
   const cell = () => page.model.pixels_per_code;
   const columns = () => Math.floor(image.width / cell());
@@ -23,6 +24,7 @@ export function startViewer(page, actions) {
     image = await imageOf(one.url);
     mask = new Set();
     cursor = { row: 0, column: 0 };
+    rowChosen = false;
     $("picture").hidden = false;
     $("from-row").max = Math.max(0, rows() - 1);
     $("from-row").value = Math.floor(rows() / 2);
@@ -32,6 +34,7 @@ export function startViewer(page, actions) {
     $("download").href = one.url;
     $("reuse").disabled = !one.settings;
     $("show-entropy").disabled = !one.entropy;
+    $("most-entropy").textContent = one.entropy ? `up to ${Math.max(...one.entropy).toFixed(2)} nats` : "";
     if (one.settings?.prompt && !$("prompt").value) $("prompt").value = one.settings.prompt;
     paint();
   }
@@ -62,11 +65,26 @@ export function startViewer(page, actions) {
     for (const place of mask) fill(place, side);
     if ($("show-grid").checked || $("brush").checked) lines(side);
     if ($("brush").checked) outline(side, "#ffffff", 4), outline(side, "#1557b0", 2);
+    else if (rowChosen) below(Number($("from-row").value) * side);
   }
 
   function fill(place, side) {
     const row = Math.floor(place / columns());
     context.fillRect((place % columns()) * side, row * side, side, side);
+  }
+
+  // What "again from here" would draw anew.
+  function below(top) {
+    context.fillStyle = "rgba(255, 255, 255, 0.5)";
+    context.fillRect(0, top, canvas.width, canvas.height - top);
+    context.fillStyle = "#1557b0";
+    context.fillRect(0, top - 1, canvas.width, 3);
+  }
+
+  function chooseRow(row) {
+    $("from-row").value = row;
+    rowChosen = true;
+    paint();
   }
 
   function lines(side) {
@@ -155,7 +173,7 @@ export function startViewer(page, actions) {
   let painting = false;
   canvas.addEventListener("pointerdown", (event) => {
     if (!image) return;
-    if (!$("brush").checked) return void ($("from-row").value = under(event).row);
+    if (!$("brush").checked) return chooseRow(under(event).row);
     painting = true;
     canvas.setPointerCapture(event.pointerId);
     brush(under(event));
@@ -173,9 +191,10 @@ export function startViewer(page, actions) {
     const [down, right] = steps[event.key];
     cursor.row = Math.min(rows() - 1, Math.max(0, cursor.row + down));
     cursor.column = Math.min(columns() - 1, Math.max(0, cursor.column + right));
-    if (!$("brush").checked) $("from-row").value = cursor.row;
-    paint();
+    if ($("brush").checked) paint();
+    else chooseRow(cursor.row);
   });
+  $("from-row").addEventListener("input", () => chooseRow($("from-row").value));
   for (const id of ["show-grid", "show-entropy", "brush"]) $(id).addEventListener("change", paint);
   $("clear-mask").addEventListener("click", () => mask.clear() ?? paint());
   $("again").addEventListener("click", () => edit({ keep_rows: $("from-row").value }));
