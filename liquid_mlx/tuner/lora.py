@@ -17,6 +17,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
+from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.sampling import fold_in
 from liquid_mlx.nn.backbone import Backbone
@@ -195,6 +196,9 @@ def prepare(backbone: Backbone, settings: AdapterSettings, key: mx.array) -> Non
         UsageError: see `chosen`.
     """
     backbone.freeze()
+    for module in backbone.modules():
+        if isinstance(module, Linear):
+            module.unpacks = not on_gpu()
     for i, (path, module) in enumerate(chosen(backbone, settings).items()):
         if settings.kind == "full":
             module.unfreeze()

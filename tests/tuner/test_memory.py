@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.finetune import SMALL, memory_row
+from benchmarks.finetune.memory import SMALL, memory_row
 from liquid_mlx import LowMemoryError, load
 from liquid_mlx.tuner import memory
 from liquid_mlx.tuner.memory import fit_memory
@@ -12,9 +12,9 @@ from tests.tuner.conftest import lora, settings
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
-@pytest.mark.parametrize("adapter", [{}, {"kind": "full", "embeddings": True}])
-def test_a_step_takes_what_was_predicted(checkpoint, adapter):
-    row = memory_row("small", SMALL, 2, 128, checkpoint, **adapter)
+@pytest.mark.parametrize("options", [{}, {"bits": 4}, {"kind": "full", "embeddings": True}])
+def test_a_step_takes_what_was_predicted(checkpoint, options):
+    row = memory_row("small", SMALL, 2, 128, checkpoint, **options)
     assert 0.85 < row["ratio"] < 1.15, row
 
 

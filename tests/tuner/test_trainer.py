@@ -13,6 +13,7 @@ from liquid_mlx import CheckpointError, UsageError
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.tuner import checkpoint
 from liquid_mlx.tuner.checkpoint import Run
+from liquid_mlx.tuner.examples import Recipe
 from liquid_mlx.tuner.lora import AdapterSettings, trained
 from liquid_mlx.tuner.records import Source
 from liquid_mlx.tuner.settings import TrainSettings
@@ -62,6 +63,22 @@ def test_losses_of_codes_and_of_text_are_told_apart(tiny):
         parts = [loss for loss in (step.code_loss, step.text_loss) if loss is not None]
         assert min(parts) <= step.loss <= max(parts)
     assert one.validate([]) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["picture", "text"])
+def test_batches_of_codes_or_of_text_alone_end(tiny, kind):
+    """In them the other kind's targets are an empty array, whose sum once ran on forever."""
+    config = LiquidConfig.read(tiny)
+    some = [record for record in records(config, 3) if record.where.startswith(kind)]
+    values = settings(iters=2, recipe=Recipe(t2i_ratio=1), adapter=AdapterSettings(embeddings=True))
+    one = trainer(tiny, values, [Source("one kind", 1.0, some)])
+    steps = list(one.run())
+    losses = [(step.code_loss, step.text_loss) for step in steps]
+    losses.append(one.validate(next(one._order.batches())))
+    # Behind a picture stands <eoi>, which is text.
+    assert [code is None for code, _ in losses] == [kind == "text"] * 3
+    assert all(text is not None for _, text in losses)
+    assert all(step.targets > 0 and step.grad_norm > 0 for step in steps)
 
 
 def test_accumulated_batches_are_one_large_batch(tiny):

@@ -1,0 +1,1 @@
+"""What fine-tuning costs and gives: ``python -m benchmarks.finetune --help``."""

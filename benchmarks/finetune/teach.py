@@ -1,0 +1,116 @@
+"""The bundled model learns what it does not know, by the commands that anyone would type.
+
+``teach``  what it knows of the lessons before and after, and of what it knew.
+``bits``   the same lessons, learned by the model in float32 and in 4 bits, and the latter fused
+           and quantized again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import liquid_mlx
+from benchmarks.finetune import lessons
+from liquid_mlx.convert import convert
+from liquid_mlx.tuner.fuse import fuse
+from training.evaluate import measure_pairs, measure_prompts, measure_questions
+
+RECIPE = (
+    *("--iters", "400", "--batch-size", "8", "--lr", "1e-3", "--rank", "16", "--scale", "10"),
+    *("--layers", "-1", "--instructions", "1", "--val-split", "0", "--preview-every", "50"),
+    *("--preview", "a red house", "--preview", "a blue house on a cream background"),
+    *("--preview", "a zorn star", "--preview", "a zorn heart", "--preview", "a green circle"),
+)
+
+
+def examined(liquid: Any, arguments: argparse.Namespace, known: bool = True) -> dict[str, Any]:
+    """Shares that are right: of what is taught and, if ``known``, of what was known before."""
+    started, share = time.perf_counter(), arguments.share
+    found = lessons.examine_new(liquid, arguments.count)
+    if known:
+        found["known pictures"] = [
+            *measure_pairs(liquid, 1).right,
+            *measure_prompts(liquid, share).right,
+        ]
+        found["known answers"] = [
+            right
+            for off_grid in (False, True)
+            for right in measure_questions(liquid, share, off_grid).right
+        ]
+    scores = {
+        name: f"{sum(right)} of {len(right)}, {100 * sum(right) / len(right):.1f} %"
+        for name, right in found.items()
+    }
+    return {**scores, "examined_s": round(time.perf_counter() - started)}
+
+
+def write(model: str, work: Path, known: int) -> Path:
+    """The lessons' files in ``work``, unless they are there."""
+    if not (work / "known" / "answers.json").exists():
+        lessons.write_pictures(work / "pictures")
+        lessons.write_questions(work / "asked")
+        lessons.write_known(work / "known", liquid_mlx.load(model), known)
+    return work
+
+
+def finetuned(model: str, data: Path, output: Path, more: str) -> float:
+    """Run ``liquid finetune`` on the lessons, its progress on stderr; seconds."""
+    command = [
+        *(sys.executable, "-m", "liquid_mlx", "finetune"),
+        *(f"{data / 'pictures'}:2", f"{data / 'asked' / 'questions.json'}:3"),
+        *(str(data / "known"), str(data / "known" / "answers.json")),
+        *("--model", model, "-o", str(output), *RECIPE, *more.split()),
+    ]
+    print("$ liquid", *command[3:], file=sys.stderr, flush=True)
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def place(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The folder of a run: the one that was asked for, or one that is removed in the end."""
+    with tempfile.TemporaryDirectory() as temporary:
+        yield arguments.work or Path(temporary)
+
+
+def write_lessons(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    started, work = time.perf_counter(), arguments.work or Path("lessons")
+    write(arguments.model, work, arguments.known)
+    yield {"lessons": str(work), "seconds": round(time.perf_counter() - started)}
+
+
+def teach(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    with place(arguments) as work:
+        started = time.perf_counter()
+        write(arguments.model, work, arguments.known)
+        yield {"when": "lessons written", "seconds": round(time.perf_counter() - started)}
+        yield {"when": "before", **examined(liquid_mlx.load(arguments.model), arguments)}
+        seconds = finetuned(arguments.model, work, work / "adapter", arguments.more)
+        yield {"when": "trained", "minutes": round(seconds / 60, 2)}
+        tuned = liquid_mlx.load(arguments.model, adapter=work / "adapter")
+        yield {"when": "after", **examined(tuned, arguments)}
+
+
+def bits(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    with place(arguments) as work:
+        write(arguments.model, work, arguments.known)
+        dense, packed, fused = (work / name for name in ("float32", "4-bits", "fused"))
+        convert(arguments.model, dense, dequantize=True, dtype="float32")
+        convert(dense, packed, quantize=True, q_bits=4)
+        for model in (dense, packed):
+            adapter = work / f"adapter-{model.name}"
+            finetuned(str(model), work, adapter, arguments.more)
+            tuned = liquid_mlx.load(model, adapter=adapter)
+            yield {"model": model.name, **examined(tuned, arguments, known=False)}
+        fuse(packed, adapter, fused)
+        row = examined(liquid_mlx.load(fused), arguments, known=False)
+        yield {"model": "4-bits, fused and quantized again", **row}
