@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import mlx.core as mx
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_header, read_json, user_path
 from liquid_mlx.hub import download, is_repo_id
@@ -67,12 +68,14 @@ def read_adapters(names: AdapterName | Sequence[AdapterName]) -> list[tuple[Adap
         SettingsError: a strength is not a number of -100 to 100.
         HubError: a repo cannot be had.
     """
-    several = [names] if isinstance(names, (str, Path)) else list(names)
+    several = names if isinstance(names, Sequence) and not isinstance(names, str) else [names]
     return [(read_adapter(name), strength) for name, strength in map(parse, several)]
 
 
 def parse(text: AdapterName) -> tuple[str, float]:
     """``"style=0.5"`` -> name and strength; without one it is 1."""
+    if not isinstance(text, str | Path):
+        raise CheckpointError(f"{brief(text)} is no adapter: give a folder or a repo id.")
     name, equals, number = str(text).rpartition("=")
     if not equals or user_path(text).is_dir():
         return str(text), 1.0
@@ -189,8 +192,10 @@ def _number(name: str, key: str, value: Any) -> float:
 
 
 def _matrix(name: str, module: str, factor: mx.array | None) -> mx.array:
-    if factor is None or factor.ndim != 2:
-        raise CheckpointError(f"The adapter {name} has only one factor of {module[:100]}.")
+    if factor is None or factor.ndim != 2 or not factor.size:
+        raise CheckpointError(
+            f"The adapter {name} does not hold two matrices for {module[:100]}: it is damaged."
+        )
     return factor.astype(mx.float32)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_config
 from liquid_mlx.params import ImageParams
@@ -99,30 +100,23 @@ _DTYPES = ("float32", "float16", "bfloat16")
 def _positive(values: Mapping[str, Any], name: str) -> int:
     value, most = values[name], _MOST.get(name, 2**31 - 1)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"{name} must be a positive whole number, not {_shown(value)}.")
+        raise CheckpointError(f"{name} must be a positive whole number, not {brief(value)}.")
     if value > most:
-        raise CheckpointError(f"{name} is {_shown(value)}, at most {most} can be.")
+        raise CheckpointError(f"{name} is {brief(value)}, at most {most} can be.")
     return value
-
-
-def _shown(value: Any) -> str:
-    """A value for an error: short, however long it is."""
-    if isinstance(value, int) and abs(value) >= 2**63:  # Python refuses to print the longest
-        return "a number beyond 64 bits"
-    return repr(value)[:100]
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
-        raise CheckpointError(f"{name} must be a positive number, not {_shown(value)}.")
+        raise CheckpointError(f"{name} must be a positive number, not {brief(value)}.")
     return value
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = values.get(name) or {}
     if not isinstance(value, Mapping):
-        raise CheckpointError(f"{name} must be an object, not {_shown(value)}.")
+        raise CheckpointError(f"{name} must be an object, not {brief(value)}.")
     return value
 
 
@@ -131,7 +125,7 @@ def _integers(values: Any) -> tuple[int, ...]:
         isinstance(v, int) and not isinstance(v, bool) and 0 < v <= 1 << 14 for v in values
     ):
         raise CheckpointError(
-            f"Expected a list of positive whole numbers up to {1 << 14}, not {_shown(values)}."
+            f"Expected a list of positive whole numbers up to {1 << 14}, not {brief(values)}."
         )
     return tuple(values)
 
@@ -173,8 +167,7 @@ class BackboneConfig:
         model_type = values.get("model_type")
         if model_type not in MODEL_TYPES:
             raise CheckpointError(
-                f"Unknown model_type {_shown(model_type)}: "
-                f"liquid-mlx runs {', '.join(MODEL_TYPES)}."
+                f"Unknown model_type {brief(model_type)}: liquid-mlx runs {', '.join(MODEL_TYPES)}."
             )
         sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
         try:
@@ -228,7 +221,7 @@ def _rope_scaling(scaling: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
     if kind not in ("llama3", "linear"):
         raise CheckpointError(
-            f"Unknown rope scaling {_shown(kind)}: llama3 and linear are supported."
+            f"Unknown rope scaling {brief(kind)}: llama3 and linear are supported."
         )
     try:
         for name in ("factor", *(_LLAMA3 if kind == "llama3" else ())):
@@ -288,14 +281,14 @@ class LiquidConfig:
     def __post_init__(self) -> None:
         rows = self.backbone.vocab_size
         if type(self.image_offset) is not int:
-            raise CheckpointError(f"image_offset is {_shown(self.image_offset)}: damaged.")
+            raise CheckpointError(f"image_offset is {brief(self.image_offset)}: damaged.")
         if not all(type(token) is int and 0 <= token < rows for token in self.special.values()):
             raise CheckpointError(f"A special token is none of the vocabulary's {rows}.")
         if not all(type(token) is int and 0 <= token < 2**31 for token in self.eos_ids):
             raise CheckpointError("config.json: eos_ids must be a list of token ids.")
         if not 0 < self.image_offset <= rows - self.vqgan.n_embed:
             raise CheckpointError(
-                f"The vocabulary of {rows} ids is too small for {_shown(self.image_offset)} "
+                f"The vocabulary of {rows} ids is too small for {brief(self.image_offset)} "
                 f"text ids and {self.vqgan.n_embed} codes: the checkpoint and the VQGAN do not "
                 "belong together."
             )
@@ -303,7 +296,7 @@ class LiquidConfig:
         if missing:
             raise CheckpointError(f"The tokenizer has no <{missing[0]}>: is this a Liquid model?")
         if self.dtype not in _DTYPES:
-            raise CheckpointError(f"config.json: the dtype {_shown(self.dtype)} is unknown.")
+            raise CheckpointError(f"config.json: the dtype {brief(self.dtype)} is unknown.")
         if not self.sizes:
             raise CheckpointError("config.json lists no sizes of images.")
         for size in self.sizes:
@@ -363,7 +356,7 @@ class LiquidConfig:
             )
         if section.get("format") != FORMAT_VERSION:
             raise CheckpointError(
-                f"This folder has format {_shown(section.get('format'))}; this version of "
+                f"This folder has format {brief(section.get('format'))}; this version of "
                 f"liquid-mlx reads format {FORMAT_VERSION}. Upgrade liquid-mlx or convert the "
                 "model again."
             )
@@ -396,7 +389,7 @@ class LiquidConfig:
 def sizes_from(values: Any) -> tuple[Size, ...]:
     """Sizes from a list such as ``["512x512"]``; raises CheckpointError for anything else."""
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise CheckpointError(f"The sizes of config.json are damaged ({_shown(values)}).")
+        raise CheckpointError(f"The sizes of config.json are damaged ({brief(values)}).")
     try:
         return tuple(Size.parse(value) for value in values)
     except SettingsError as error:
@@ -418,7 +411,7 @@ def _quantization(section: Mapping[str, Any]) -> Mapping[str, Any] | None:
         bits, size = (values.get(name, section.get(name)) for name in ("bits", "group_size"))
         sound = type(bits) is int and 1 <= bits <= 8 and type(size) is int and 8 <= size <= 1024
         if section and not (sound and isinstance(values.get("mode", ""), str)):
-            raise CheckpointError(f"config.json: MLX has no quantization {_shown(dict(values))}.")
+            raise CheckpointError(f"config.json: MLX has no quantization {brief(dict(values))}.")
     return section or None
 
 
@@ -431,7 +424,8 @@ def training_hints(section: Mapping[str, Any]) -> dict[str, Any]:
     interleaved = section.get("interleaved", False)
     note, words = section.get("note", ""), section.get("words", [])
     if not isinstance(interleaved, bool):
-        raise CheckpointError(f"config.json: interleaved is {interleaved!r}: it is true or false.")
+        found = brief(interleaved)
+        raise CheckpointError(f"config.json: interleaved is {found}: it is true or false.")
     if not isinstance(note, str):
         raise CheckpointError("config.json: note is a text.")
     few = isinstance(words, list) and len(words) <= MAX_WORDS

@@ -42,6 +42,18 @@ def sentence(text: str, most: int = MOST_CHARACTERS) -> str:
     return shorten(one_line(text), most)
 
 
+def brief(value: object, most: int = 100) -> str:
+    """The beginning of any value, clean, for an error: of text, or of how Python writes it."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "a number beyond 64 bits"
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # Python refuses to print the longest numbers
+        text = f"a {type(value).__name__} of very long numbers"
+    text = one_line(text[: 10 * most])
+    return text if len(text) <= most else text[:most] + "..."
+
+
 def to_json(value: Any, indent: int | None = None, ascii_only: bool = False) -> str:
     """JSON in which other scripts stay readable, and all that `clean` removes is escaped."""
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)

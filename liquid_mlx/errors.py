@@ -12,9 +12,17 @@ LiquidError
 └── UsageError        arguments that do not go together
 """
 
+from liquid_mlx.display import sentence
+
 
 class LiquidError(Exception):
-    """Base of every error that bad input can cause; the CLI prints it without a traceback."""
+    """Base of every error that bad input can cause; the CLI prints it without a traceback.
+
+    Its message is clean and of sensible length, whatever names and values it repeats.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(sentence(message))
 
 
 class CheckpointError(LiquidError):

@@ -19,12 +19,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import CheckpointError, FileError, LiquidError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MAX_JSON = 16_000_000
+MAX_NAME, MAX_PATH = 255, 4096  # characters, as file systems have it
 TMP = ".liquid-mlx-{}.tmp"
 TMP_NAME = re.compile(re.escape(TMP).replace(r"\{\}", "[0-9a-f]{16}"))
 
@@ -36,9 +38,9 @@ def user_path(name: str | Path) -> Path:
     in a name that is nobody's home.
 
     Raises:
-        FileError: it leads into the home of a user who is not known.
+        FileError: it leads into the home of a user who is not known, or is no path.
     """
-    path = Path(name)
+    path = as_path(name)
     found = Path(os.path.expanduser(path))
     within = path.parts[1:] or str(name).endswith("/")
     if found == path and within and path.parts[0].startswith("~"):
@@ -46,6 +48,25 @@ def user_path(name: str | Path) -> Path:
         if not Path(home).exists():
             raise FileError(f"There is no home folder {home}: ./{home} is a folder of that name.")
     return found
+
+
+def as_path(name: str | os.PathLike[str]) -> Path:
+    """A path as code gives it, ``~`` a letter like any other; raises FileError if it is none."""
+    try:
+        text = os.fspath(name)
+        if b"\0" not in os.fsencode(text) and isinstance(text, str):
+            path = Path(text)
+            if max(map(len, path.parts), default=0) <= MAX_NAME and len(text) <= MAX_PATH:
+                return path
+            raise FileError(f"{brief(text)} is longer than the path of a file can be.")
+    except UnicodeEncodeError:
+        raise FileError(
+            f"{brief(name)} has a character that names of files do not have here: set LC_ALL="
+            "C.UTF-8, or use another name."
+        ) from None
+    except TypeError:
+        pass
+    raise FileError(f"{brief(name)} is not the path of a file.")
 
 
 def cache_folder() -> Path:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import HubError
 from liquid_mlx.files import user_path
 
 DEMO = "demo"
 FILES = ["*.json", "model*.safetensors", "vqgan.safetensors", "README.md"]
+_REVISION = re.compile(r"[\w./+-]{1,200}")
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -55,6 +57,8 @@ def download(
         RevisionNotFoundError,
     )
 
+    if revision is not None and not (isinstance(revision, str) and _REVISION.fullmatch(revision)):
+        raise HubError(f"{brief(revision)} is no revision: give a branch, tag or commit.")
     try:
         return Path(
             snapshot_download(

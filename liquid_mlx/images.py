@@ -24,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.errors import ImageError, SettingsError
-from liquid_mlx.files import atomic_file, open_regular
+from liquid_mlx.files import as_path, atomic_file, open_regular
 
 
 class HoldsImage:
@@ -116,8 +116,10 @@ def to_image(pixels: np.ndarray) -> Image.Image:
 
 def check_codes(codes: np.ndarray, n_codes: int) -> None:
     """Raise ImageError unless codes are whole numbers from 0 to ``n_codes - 1``."""
-    if not codes.size or not np.issubdtype(codes.dtype, np.integer):
-        raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
+    whole = isinstance(codes, np.ndarray) and np.issubdtype(codes.dtype, np.integer)
+    if not whole or not codes.size:
+        found = getattr(codes, "shape", type(codes).__name__)
+        raise ImageError(f"Codes are whole numbers [rows, columns], not {found}.")
     if codes.min() < 0 or codes.max() >= n_codes:
         raise ImageError(f"Codes lie in 0 to {n_codes - 1}; these reach {codes.max()}.")
 
@@ -156,8 +158,9 @@ def save_png(
 
     Raises:
         ImageError: the folder is missing or cannot be written, or the name promises another format.
+        FileError: it is not the path of a file.
     """
-    path = Path(path)
+    path = as_path(path)
     if path.suffix.lower() not in ("", ".png"):
         raise ImageError(f"Pictures are written as PNG: call it {path.with_suffix('.png').name}.")
     try:

@@ -257,7 +257,10 @@ class Liquid(Steering, Answering):
             ImageError: they are not such codes.
             LowMemoryError: their image is too large to be decoded here.
         """
-        codes = np.asarray(codes)
+        try:
+            codes = np.asarray(codes)
+        except (OverflowError, TypeError, ValueError):  # such as rows of different lengths
+            raise ImageError("Codes are whole numbers [rows, columns].") from None
         if codes.ndim != 2:
             raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
         images.check_codes(codes, self.config.vqgan.n_embed)
@@ -277,11 +280,22 @@ class Liquid(Steering, Answering):
         return least(fitting(used, each, BATCH), self._shard)
 
     def logits(self, token_ids: Sequence[int]) -> mx.array:
-        """Logits behind every one of token ids [T]: float32 [T, vocabulary]."""
-        ids = np.asarray(token_ids).reshape(-1).tolist()
-        if not ids or min(ids) < 0 or max(ids) >= self.config.backbone.vocab_size:
-            raise PromptError(f"Token ids lie in 0 to {self.config.backbone.vocab_size - 1}.")
-        check_length(self.engine, len(ids))
+        """Logits behind every one of token ids [T]: float32 [T, vocabulary].
+
+        Raises:
+            PromptError: they are no such ids, or more than the context holds.
+        """
+        last = self.config.backbone.vocab_size - 1
+        try:
+            found = np.asarray(token_ids)
+        except (OverflowError, TypeError, ValueError):
+            found = np.array([])
+        if not np.issubdtype(found.dtype, np.integer) or not found.size:
+            raise PromptError(f"Token ids are a list of whole numbers, 0 to {last}.")
+        check_length(self.engine, found.size)
+        if found.min() < 0 or found.max() > last:
+            raise PromptError(f"Token ids lie in 0 to {last}.")
+        ids = found.reshape(-1).tolist()
         backbone = self.engine.backbone
         cache = KVCache.empty(backbone.config, 1, len(ids), self._dtype)
         with limits():

@@ -6,12 +6,14 @@ of range, not finite, or no number at all ends in the same sentence everywhere.
 
 from __future__ import annotations
 
+import math
 import numbers
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import SettingsError
 
 SEEDS = 2**32
@@ -23,26 +25,24 @@ MAX_NUMBER = 1e6
 def integer(name: str, value: Any, low: int, high: int, hint: str) -> int:
     """A whole number from low to high, as int; NumPy's integers are fine, booleans are not."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise SettingsError(f"{name} is {_shown(value)}: give a whole number.")
+        raise SettingsError(f"{name} is {brief(value, 40)}: give a whole number.")
     found = int(value)
     if not low <= found <= high:
-        raise SettingsError(f"{name} is {_shown(value)}: {hint}.")
+        raise SettingsError(f"{name} is {brief(value, 40)}: {hint}.")
     return found
 
 
 def number(name: str, value: Any, low: float, high: float, hint: str) -> float:
     """A finite number from low to high, as float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise SettingsError(f"{name} is {_shown(value)}: give a number.")
-    found = float(min(value, 2 * MAX_NUMBER)) if isinstance(value, int) else float(value)
+        raise SettingsError(f"{name} is {brief(value, 40)}: give a number.")
+    try:
+        found = float(value)
+    except OverflowError:  # an int or a fraction beyond all floats
+        found = math.inf
     if not low <= found <= high:  # NaN is refused, too
-        raise SettingsError(f"{name} is {_shown(value)}: {hint}.")
+        raise SettingsError(f"{name} is {brief(value, 40)}: {hint}.")
     return found
-
-
-def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 40 else text[:40] + "..."
 
 
 def check_sampling(*, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
@@ -128,7 +128,9 @@ def seeds_for(seed: int | Sequence[int] | None, count: int) -> list[int]:
     count = integer("count", count, 1, MAX_COUNT, limit)
     if seed is None:
         seed = secrets.randbelow(SEEDS)
-    several = isinstance(seed, Iterable) and not isinstance(seed, str)  # arrays are no Sequence
+    # Arrays are no Sequence, and those of one number no list.
+    listed = isinstance(seed, Iterable) and getattr(seed, "ndim", 1) > 0
+    several = listed and not isinstance(seed, str)
     given = list(seed) if several else [seed]  # type: ignore[arg-type]
     found = [integer("seed", one, 0, SEEDS - 1, f"use 0 to {SEEDS - 1}") for one in given]
     if not several:

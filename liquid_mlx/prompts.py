@@ -7,7 +7,7 @@ inside a user's text is ordinary text, so that no text from outside can break ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from liquid_mlx.config import LiquidConfig, Size
-from liquid_mlx.display import well_formed
+from liquid_mlx.display import brief, well_formed
 from liquid_mlx.errors import CheckpointError, PromptError
 from liquid_mlx.files import read_tokenizer
 from liquid_mlx.images import HoldsImage, check_codes
@@ -139,10 +139,11 @@ class Prompts:
                 [rows, columns].
             pictures: codes of the image that stands before message i's text, for some i.
         """
-        if not messages or messages[-1].get("role") != "user":
+        turns = _turns(messages, pictures or {})
+        if not turns or turns[-1][0] != "user":
             raise PromptError("A conversation must end with a message of the user.")
         ids = list(self._start)
-        for role, parts in _turns(messages, pictures or {}):
+        for role, parts in turns:
             ids += [*self._turn("start_of_turn"), *self._content(parts, role, f"{role}\n")]
             ids += self._turn_end(role)
         return [*ids, *self._reply_start()]
@@ -233,12 +234,17 @@ def _turns(
     messages: Sequence[Message], pictures: Mapping[int, np.ndarray]
 ) -> list[tuple[str, list[str | np.ndarray]]]:
     """The turns of a conversation: "user" or "model", and what is said and shown."""
+    several = isinstance(messages, Sequence) and not isinstance(messages, str | bytes)
+    if not several or not all(isinstance(message, Mapping) for message in messages):
+        raise PromptError("A conversation is a list of messages, each with a role and a content.")
+    if not isinstance(pictures, Mapping):
+        raise PromptError("pictures has codes by the number of their message, from 0.")
     found = []
     for index, message in enumerate(messages):
         role, expected = message.get("role", ""), ("user", "model")[index % 2]
-        if ROLES.get(role) != expected:
+        if not isinstance(role, str) or ROLES.get(role) != expected:
             raise PromptError(
-                f"Message {index + 1} has the role {role!r}: user and assistant take turns, "
+                f"Message {index + 1} has the role {brief(role)!r}: user and assistant take turns, "
                 "user first."
             )
         parts = content_parts(message.get("content"), expected)
@@ -263,6 +269,19 @@ def content_parts(content: object, role: str = "model") -> list[str | np.ndarray
     if role == "user" or len(texts) == len(parts):
         _required("".join(texts), "message")
     return parts
+
+
+def texts_of(values: object, what: str) -> list[str]:
+    """A list of texts; raises PromptError for a single text and anything else."""
+    if isinstance(values, str):
+        raise PromptError(f"The {what} are a single text: give a list of texts.")
+    try:
+        found: list[str] = list(values)  # type: ignore[call-overload]
+    except TypeError:
+        found = []
+    if not isinstance(values, Iterable) or not all(isinstance(value, str) for value in found):
+        raise PromptError(f"The {what} are not a list of texts, but {brief(values)}.")
+    return found
 
 
 def _required(text: object, what: str) -> str:

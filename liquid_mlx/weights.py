@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten
 from liquid_mlx.adapters import Attached, attach, check_tensors, merged
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.device import on_gpu
+from liquid_mlx.display import brief
 from liquid_mlx.distributed.shards import Shard, pipeline_shard, tensor_shard
 from liquid_mlx.distributed.slices import TensorFiles
 from liquid_mlx.errors import CheckpointError, SettingsError
@@ -29,8 +30,8 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 def compute_dtype(config: LiquidConfig, dtype: str | None) -> mx.Dtype:
     """The dtype asked for, else the stored one; on the CPU float32, which is faster there."""
     name = dtype or (config.dtype if on_gpu() else "float32")
-    if name not in DTYPES:
-        raise SettingsError(f"Unknown dtype {name!r}: choose one of {', '.join(DTYPES)}.")
+    if not isinstance(name, str) or name not in DTYPES:
+        raise SettingsError(f"Unknown dtype {brief(name)!r}: choose one of {', '.join(DTYPES)}.")
     return DTYPES[name]
 
 

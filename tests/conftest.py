@@ -9,10 +9,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from liquid_mlx.convert import convert
 from liquid_mlx.files import read_json
 
+settings.register_profile("busy machines, too", deadline=None)
+settings.load_profile("busy machines, too")
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
 CASES = (

@@ -94,7 +94,8 @@ def find(folders: list[Path]) -> Iterator[ModelInfo]:
     cache = hub_cache()
     for repo in sorted(cache.glob("models--*")) if cache.is_dir() else []:
         name = repo.name.removeprefix("models--").replace("--", "/")
-        snapshots = sorted(repo.glob("snapshots/*"), key=lambda path: path.stat().st_mtime)
+        snapshots = [path for path in repo.glob("snapshots/*") if path.is_dir()]
+        snapshots.sort(key=lambda path: path.stat().st_mtime)
         if snapshots:
             yield from _read(name, "cached", snapshots[-1])
     for folder in folders:

@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
-from liquid_mlx.errors import FileError, UsageError
+from liquid_mlx.errors import UsageError
+from liquid_mlx.files import read_bytes, user_path
 
 from .. import options
 from ..terminal import Status, clean
 
 KEY_BYTES = 4096
+MOST_SECONDS = 1e6  # of a limit
 
 
 def serve(
@@ -77,23 +79,38 @@ def serve(
             "--keep-alive",
             metavar="S",
             min=0,
+            max=MOST_SECONDS,
             help="Drop a model that nobody has used for S seconds.",
             show_default="never",
         ),
     ] = None,
     max_queue: Annotated[
-        int, typer.Option("--max-queue", metavar="N", min=1, help="Most requests that wait.")
+        int,
+        typer.Option(
+            "--max-queue", metavar="N", min=1, max=1 << 20, help="Most requests that wait."
+        ),
     ] = 64,
     max_body: Annotated[
         int, typer.Option("--max-body", metavar="MIB", min=1, max=1024, help="Largest request.")
     ] = 32,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="S", min=1, help="Longest time for a request.")
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="S",
+            min=1,
+            max=MOST_SECONDS,
+            help="Longest time for a request.",
+        ),
     ] = 600,
     grace: Annotated[
         float,
         typer.Option(
-            "--grace", metavar="S", min=1, help="Time for running requests when it is stopped."
+            "--grace",
+            metavar="S",
+            min=1,
+            max=MOST_SECONDS,
+            help="Time for running requests when it is stopped.",
         ),
     ] = 30,
     log_prompts: Annotated[
@@ -149,15 +166,15 @@ def _key(given: str | None, file: Path | None) -> str | None:
     if given is not None and file is not None:
         raise UsageError("--api-key and --api-key-file cannot be combined.")
     if file is not None:
-        try:
-            with file.open("rb") as opened:
-                given = opened.read(KEY_BYTES).decode().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise FileError(f"{file} cannot be read ({reason}).") from None
-    if given is not None and not given.strip():
+        given = read_bytes(user_path(file), KEY_BYTES).decode(errors="replace")
+    if given is None:
+        return None
+    key = given.strip()
+    if not key:
         raise UsageError("The server's key is empty.")
-    return None if given is None else given.strip()
+    if not (key.isascii() and key.isprintable()):  # what a header can bring
+        raise UsageError("The server's key is made of ASCII's letters, digits and signs.")
+    return key
 
 
 class _Lines(logging.Formatter):

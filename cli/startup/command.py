@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import typer
@@ -38,11 +39,21 @@ class Command(TyperCommand):
             own = settings.defaults(name, self, commands)
             ctx.default_map = {name: setting.value for name, setting in own.items()}
         try:
-            return super().parse_args(ctx, args)
+            rest: list[str] = super().parse_args(ctx, args)
+            self._refuse_nan(ctx)
+            return rest
         except CommandLineError as error:
             error.message = self._explained(ctx, error, typed, own)
             error.possibilities = None  # what the parser would add to it
             raise
+
+    def _refuse_nan(self, ctx: Any) -> None:
+        """Of an option with a range: the parser's comparisons let it through."""
+        params: list[Any] = list(self.params)
+        for param in params:
+            value = ctx.params.get(param.name)
+            if hasattr(param.type, "min") and isinstance(value, float) and math.isnan(value):
+                raise typer.BadParameter("nan is not a number.", ctx=ctx, param=param)
 
     def _explained(
         self, ctx: Any, error: Any, typed: list[str], own: dict[str, settings.Setting]

@@ -146,11 +146,11 @@ def _picture(folder: Path | None, name: str) -> str:
     from liquid_mlx.images import load_image
 
     for path in (folder / name, folder / f"{name}.jpg"):
-        if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
-            try:
+        try:
+            if path.resolve().is_relative_to(folder.resolve()) and path.is_file():
                 return f'<img src="{inline(load_image(path))}" alt="">'
-            except ImageError:
-                return ""
+        except (ImageError, OSError, RuntimeError, ValueError):  # such as a loop, or no name at all
+            return ""
     return ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.records import need, read_any, read_jsonl, read_text
 from liquid_mlx.files import user_path
+from liquid_mlx.params import integer
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ def genai(path: Path, count: int = 1) -> list[Task]:
     """
     skills_file = user_path(path).with_name("genai_skills.json")
     skills = read_any(skills_file) if skills_file.exists() else {}
-    if not isinstance(skills, dict):
-        raise FileError(f"{skills_file} is not an object of skills.")
+    if not isinstance(skills, dict) or not all(isinstance(n, list) for n in skills.values()):
+        raise FileError(f"{skills_file} is not an object of skills, each with a list of numbers.")
     found = []
     for number, prompt in enumerate(read_text(path).strip().split("\n"), 1):
         groups = tuple(name for name, numbers in skills.items() if number in numbers)
@@ -101,6 +102,7 @@ SETS: dict[str, Callable[[Path, int], list[Task]]] = {
     "custom": own,
 }
 COUNTS = {"geneval": 4, "dpg": 4}  # pictures of a prompt, where it is not one
+MOST_EACH = 1000
 FIXED = ("genai", "mjhq")  # sets whose scorers take one
 
 
@@ -114,8 +116,11 @@ def read_set(name: str, path: Path, count: int | None = None) -> list[Task]:
 
     Raises:
         FileError: the file is missing or another, or has no prompt.
+        SettingsError: ``count`` is out of range.
     """
-    tasks = SETS[name](path, count or COUNTS.get(name, 1))
+    most = f"use 1 to {MOST_EACH}"
+    each = integer("each", COUNTS.get(name, 1) if count is None else count, 1, MOST_EACH, most)
+    tasks = SETS[name](path, each)
     if not tasks or not all(task.prompt for task in tasks):
         raise FileError(f"{path} has no prompts, or an empty one.")
     return tasks
@@ -123,9 +128,10 @@ def read_set(name: str, path: Path, count: int | None = None) -> list[Task]:
 
 def _plain(name: object, path: Path) -> str:
     """A name that stays inside its folder."""
-    if not isinstance(name, str) or not name or PurePosixPath(name).name != name or name == "..":
+    plain = isinstance(name, str) and name not in ("", "..") and "\0" not in name
+    if not plain or PurePosixPath(str(name)).name != name:
         raise FileError(f"{path}: {str(name)[:50]!r} is not the name of a file.")
-    return name
+    return str(name)
 
 
 def pictures(tasks: Sequence[Task]) -> int:
@@ -135,6 +141,7 @@ def pictures(tasks: Sequence[Task]) -> int:
 
 def settings_file(folder: Path) -> Path:
     """Beside a set's folder, where no scorer takes it for a picture."""
+    folder = folder.resolve()  # "." and ".." have no name of their own
     return folder.with_name(f"{folder.name}.settings.json")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -17,6 +16,7 @@ from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation.figures import RESAMPLES, Item, Scored
 from liquid_mlx.evaluation.records import read_any
 
+MOST_FIGURE, MOST_FIGURES = 1e300, 2000
 EXAMPLES = 24  # answers that a report shows
 INTERVAL = f"95%, bootstrap of {RESAMPLES} resamples"
 PACKAGES = ("mlx", "numpy", "pillow", "tokenizers")
@@ -93,8 +93,9 @@ def examples(items: Sequence[Item], count: int = EXAMPLES) -> list[Item]:
 
 def read_report(path: Path) -> dict[str, Any]:
     """A report that was written as JSON; raises FileError if it is none."""
-    found = read_any(path)
-    if not isinstance(found, dict) or not isinstance(found.get("task"), str):
+    found: dict[str, Any] = read_any(path)
+    names = (found.get("task"), found.get("label", "")) if isinstance(found, dict) else ()
+    if not names or not all(isinstance(name, str) for name in names):
         raise FileError(f"{path} is not a report of `liquid evaluate` or `liquid compare`.")
     found.setdefault("intervals", {})
     for name, fits in (("scores", _is_figure), ("intervals", _is_interval)):
@@ -103,6 +104,8 @@ def read_report(path: Path) -> dict[str, Any]:
             isinstance(group, dict) and all(map(fits, group.values())) for group in groups.values()
         ):
             raise FileError(f"{path} is a report without {name}.")
+    if sum(map(len, found["scores"].values())) > MOST_FIGURES:
+        raise FileError(f"{path} has more than {MOST_FIGURES} figures: no report has so many.")
     for name in ("examples", "pictures"):
         shown = found.get(name)
         kept = [item for item in shown if _is_shown(item)] if isinstance(shown, list) else []
@@ -112,7 +115,7 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def _is_figure(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (number and math.isfinite(value))  # type: ignore[arg-type]
+    return value is None or (number and -MOST_FIGURE < value < MOST_FIGURE)  # type: ignore[operator]
 
 
 def _is_interval(value: object) -> bool:
@@ -126,7 +129,8 @@ def _is_interval(value: object) -> bool:
 
 def _is_shown(item: object) -> bool:
     """Whether it is an answer with its score, or a picture."""
-    return isinstance(item, dict) and isinstance(item.get("score", 0.0), int | float)
+    score = item.get("score", 0.0) if isinstance(item, dict) else None
+    return score is not None and _is_figure(score)
 
 
 def title(found: Mapping[str, Any]) -> str:

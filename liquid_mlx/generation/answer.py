@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from liquid_mlx.config import Size
+from liquid_mlx.display import brief
 from liquid_mlx.errors import PromptError, SettingsError
 from liquid_mlx.generation.engine import Engine
 from liquid_mlx.generation.image import Draw
@@ -16,7 +17,7 @@ from liquid_mlx.generation.interleaved import stream_interleaved
 from liquid_mlx.generation.text import batches
 from liquid_mlx.images import ImageSource
 from liquid_mlx.params import ImageParams, TextParams, seeds_for
-from liquid_mlx.prompts import Message, Prompts, content_parts
+from liquid_mlx.prompts import Message, Prompts, content_parts, texts_of
 from liquid_mlx.results import CodesStep, ImageStep, TextStep
 
 MAX_CHOICES = 1000  # each is read behind the question
@@ -209,9 +210,7 @@ class Answering(ABC):
         Raises:
             PromptError: one of the questions is empty or too long; none is answered.
         """
-        if isinstance(questions, str):
-            raise PromptError("The questions are a single text: give a list of texts.")
-        questions = list(questions)
+        questions = texts_of(questions, "questions")
         if not questions:
             return []
         params = _text_params(max_tokens, temperature, top_k, top_p)
@@ -247,10 +246,11 @@ class Answering(ABC):
             >>> round(sum(shares.values()), 6)
             1.0
         """
+        choices = texts_of(choices, "choices")
         if not 2 <= len(choices) <= MAX_CHOICES or len(set(choices)) < len(choices):
             raise SettingsError(
                 f"Choices are two or more different answers, at most {MAX_CHOICES}, not "
-                f"{list(choices)!r:.200}."
+                f"{brief(choices, 200)}."
             )
         scores = np.array(self._scores(picture, question, choices, exif))
         shares = np.exp(scores - scores.max())

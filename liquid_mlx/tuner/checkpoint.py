@@ -19,6 +19,7 @@ from liquid_mlx.adapters import CONFIG, WEIGHTS
 from liquid_mlx.errors import CheckpointError, FileError, LiquidError
 from liquid_mlx.files import atomic_file, atomic_write, read_header
 from liquid_mlx.hub import is_repo_id
+from liquid_mlx.params import MAX_INTEGER
 from liquid_mlx.tuner.lora import adapter_config, trained
 from liquid_mlx.tuner.settings import TrainSettings
 from liquid_mlx.tuner.trainer import Trainer
@@ -119,8 +120,8 @@ def read(folder: Path) -> Saved:
         mx.eval(arrays)
         values: Any = json.loads(metadata["liquid"])
         step = values["step"]
-        if not isinstance(step, int) or step < 0:
-            raise ValueError("its step is no number")
+        if type(step) is not int or not 0 <= step <= MAX_INTEGER:
+            raise ValueError("its step is no number of a step")
         settings = TrainSettings.from_dict(values["settings"])
         run = Run(str(values["model"]), settings, str(values["data"]))
     except (LiquidError, RuntimeError, ValueError, KeyError, TypeError) as error:

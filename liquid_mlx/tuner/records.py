@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.display import sentence
 from liquid_mlx.errors import FileError, SettingsError
 from liquid_mlx.files import read_bytes, user_path
 from liquid_mlx.prompts import Message
@@ -27,6 +29,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 MAX_FILE = 4 << 30
 MAX_SHARE = 100.0
 IMAGE, CODES = "<image>", "vqcode_"
+_SIDE = re.compile("[0-9]{1,5}")
 _LLAVA_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -171,7 +174,7 @@ def _read_file(
         try:
             records.append(_record(where, line, config, folder))
         except WrongLineError as error:
-            problems.append(Problem(where, str(error)))
+            problems.append(Problem(where, sentence(str(error))))
     return problems
 
 
@@ -216,7 +219,7 @@ def _codes(where: str, entry: Mapping[str, Any], config: LiquidConfig, folder: P
         sides = [entry.get("width"), entry.get("height")]
     else:
         sides = [name.removeprefix(CODES)] * 2
-    width, height = (int(str(side)) if str(side).isdecimal() else 0 for side in sides)
+    width, height = (int(side) if _SIDE.fullmatch(side) else 0 for side in map(str, sides))
     if not (0 < width < 1 << 15 and 0 < height < 1 << 15):
         raise WrongLineError(f"its {name} has no width and height in pixels")
     size = Size(width, height)
@@ -246,7 +249,9 @@ def _llava(where: str, entry: Mapping[str, Any], config: LiquidConfig, folder: P
     turns = entry["conversations"]
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise WrongLineError("its conversations are not a list of objects")
-    names = entry.get("image", [])
+    names = entry.get("image") or []
+    if not isinstance(names, str | list):
+        raise WrongLineError("its image is neither a name nor a list of names")
     files = [_file(folder, name) for name in ([names] if isinstance(names, str) else names)]
     messages, shown = [], {}
     for i, turn in enumerate(turns):

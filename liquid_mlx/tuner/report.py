@@ -9,7 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from liquid_mlx.files import atomic_write
+from liquid_mlx.errors import FileError
+from liquid_mlx.files import atomic_write, read_bytes
 from liquid_mlx.tuner.trainer import Step
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ WIDTH, HEIGHT, MARGIN = 800, 400, 48
 CODE, TEXT, VALID = (31, 119, 180), (255, 127, 14), (44, 160, 44)
 LINES = {"code_loss": CODE, "text_loss": TEXT, "valid_loss": VALID}
 CELL, GAP, LABEL, LEFT = 128, 4, 16, 64  # pixels of a preview, and of what stands around it
+MOST_LOG, MOST_VALUE = 1 << 30, 1e30  # bytes of a log, and what its numbers stay below
 MOST_ROWS = 24  # of a strip: of more, every other is left out
 
 
@@ -51,17 +53,23 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     """The lines of a log; one that was cut short, or is none, is left out."""
     found = []
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_bytes(path, MOST_LOG).decode(errors="replace").splitlines()
+    except FileError:
         return []
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and isinstance(row.get("step"), int):
+        sound = isinstance(row, dict) and type(row.get("step")) is int
+        if sound and all(map(_is_entry, row.values())):
             found.append(row)
     return found
+
+
+def _is_entry(value: object) -> bool:
+    """Whether it is what a log holds: a number, or that there is none."""
+    return value is None or (isinstance(value, int | float) and abs(value) < MOST_VALUE)
 
 
 def curve(path: Path, rows: Sequence[dict[str, Any]]) -> None:

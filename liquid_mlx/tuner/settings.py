@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import UsageError
 from liquid_mlx.params import MAX_INTEGER, SEEDS, integer, number
 from liquid_mlx.tuner.examples import Recipe
@@ -72,7 +73,7 @@ class TrainSettings:
             ("optimizer", self.optimizer, OPTIMIZERS),
         ):
             if value not in known:
-                raise UsageError(f"The {name} is one of {', '.join(known)}, not {value[:40]!r}.")
+                raise UsageError(f"The {name} is one of {', '.join(known)}, not {brief(value)}.")
 
     @property
     def examples_per_step(self) -> int:

@@ -30,7 +30,9 @@ def test_hostile_inputs_end_in_a_result_or_a_sentence(world: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["convert", "generate", "ask"])
+@pytest.mark.parametrize(
+    "name", ["convert", "generate", "ask", "finetune", "evaluate", "draw", "serve"]
+)
 def test_killed_at_random_moments(world: Path, name: str) -> None:
     killed = [kills.kill(world, name, seed) for seed in range(4)]
     assert any(killed)

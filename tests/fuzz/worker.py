@@ -116,7 +116,8 @@ def keep_model(world: World) -> None:
     load, kept = model.load, functools.cache(model.load)
 
     def loaded(name: str | Path, **options: object) -> model.Liquid:
-        return (kept if str(name) == str(world.model) else load)(name, **options)
+        same = str(name) == str(world.model) and not options.get("adapter")
+        return (kept if same else load)(name, **options)
 
     model.load = loaded
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from liquid_mlx.config import Size
-from liquid_mlx.errors import PromptError, UsageError
+from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.best_of import BestOf, Judge
 from liquid_mlx.generation.drawing.batches import Batches, Job
 from liquid_mlx.generation.drawing.editing import given_codes, kept_cells
 from liquid_mlx.generation.jacobi import Window
 from liquid_mlx.images import ImageSource
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, integer, seeds_for
+from liquid_mlx.prompts import texts_of
 from liquid_mlx.results import GeneratedImage, ImageStep
 
 MOST_IMAGES = 64  # drawn at once unless asked for
@@ -232,9 +233,7 @@ class Drawing(Batches):
 
         The other arguments, and errors, are those of ``stream_image``.
         """
-        if isinstance(prompts, str):
-            raise PromptError("The prompts are a single text: give a list of texts.")
-        prompts = list(prompts)
+        prompts = texts_of(prompts, "prompts")
         if not prompts:
             return iter(())
         if batch_size is not None:
