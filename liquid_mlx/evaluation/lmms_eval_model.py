@@ -59,15 +59,16 @@ class LiquidLMM(lmms):  # type: ignore[misc]
 
     def _write(self, question: str, settings: dict[str, Any], pictures_of: Any, *place: Any) -> str:
         sampled = settings.get("do_sample", False)
-        wanted = {
-            "max_tokens": int(settings.get("max_new_tokens", MAX_NEW_TOKENS)),
-            "temperature": float(settings.get("temperature") or 0.0) if sampled else 0.0,
-        }
+        heat = float(settings.get("temperature") or 0.0) if sampled else 0.0
+        most = int(settings.get("max_new_tokens", MAX_NEW_TOKENS))
         picture = self._picture(pictures_of, *place)
         if picture is None:
-            text = self.liquid.chat([{"role": "user", "content": question}], **wanted)
+            talk = [{"role": "user", "content": question}]
+            text = self.liquid.chat(talk, max_tokens=most, temperature=heat)
         else:
-            text = self.liquid.answer(picture, question, exif=False, **wanted)
+            text = self.liquid.answer(
+                picture, question, exif=False, max_tokens=most, temperature=heat
+            )
         until = settings.get("until") or []
         for end in [until] if isinstance(until, str) else until:
             text = text.split(end)[0] if end else text
