@@ -177,24 +177,26 @@ def pictures(liquid: Any, prompts: Sequence[str], seed: int = 0) -> Iterator[np.
             yield np.asarray(picture.image.convert("RGB"))
 
 
-def examine_new(liquid: Any, count: int) -> dict[str, list[bool]]:
-    """Rights and wrongs in what is taught, ``count`` of each kind (at most 40 houses).
+def houses_right(liquid: Any, count: int) -> list[bool]:
+    """Of at most 40: half of them on a ground that none of their colour was shown on."""
+    wanted = random.Random(3).sample(list(product(COLOURS, GROUNDS)), count)
+    drawn = pictures(liquid, [a(colour, "house", ground) for colour, ground in wanted])
+    return list(map(is_house, drawn, *zip(*wanted, strict=True)))
 
-    Half of the houses have a ground that none of their colour was shown on, and two shapes of
-    seven were never shown in zorn.
-    """
-    houses = random.Random(3).sample(list(product(COLOURS, GROUNDS)), count)
-    zorn = (list(product(SHAPES, (*GROUNDS, "black"))) * count)[:count]
-    asked = [a(colour, "house", ground) for colour, ground in houses]
-    found = {"house": list(map(is_house, pictures(liquid, asked), *zip(*houses, strict=True)))}
-    asked = [a("zorn", shape, ground) for shape, ground in zorn]
-    found["zorn"] = [
-        is_thing(pixels, "purple", shape)
-        for pixels, (shape, _) in zip(pictures(liquid, asked), zorn, strict=True)
+
+def zorn_right(liquid: Any, count: int) -> list[bool]:
+    """Of things in zorn: two shapes of seven were never shown in it."""
+    wanted = (list(product(SHAPES, (*GROUNDS, "black"))) * count)[:count]
+    drawn = pictures(liquid, [a("zorn", shape, ground) for shape, ground in wanted])
+    return [
+        is_thing(pixels, "purple", shape) for pixels, (shape, _) in zip(drawn, wanted, strict=True)
     ]
+
+
+def questions_right(liquid: Any, count: int) -> list[bool]:
+    """Of other pictures than those that were asked about."""
     rng = random.Random(4)
-    found["warm or cold"] = [
+    return [
         liquid.answer(Image.fromarray(pixels), QUESTION, max_tokens=16) == answer
         for pixels, answer in (shown(i, rng) for i in range(count))
     ]
-    return found
