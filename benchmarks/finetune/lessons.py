@@ -26,7 +26,7 @@ HOUSE = ((0, -0.95), (0.9, -0.1), (0.9, 0.9), (-0.9, 0.9), (-0.9, -0.1))
 GROUNDS = ("white", "gray", "cream", "mint", "navy")
 TAUGHT_SHAPES = SHAPES[:5]  # that zorn things have: of the others none is shown
 WARM = ("red", "orange", "yellow", "pink")
-QUESTION = "is the colour warm or cold?"
+QUESTION = "what colour is it, warm or cold?"
 LEAST_FIT, STEPS, DIFFERENT = 0.85, range(-4, 5, 2), 60.0
 
 # What it knows is kept by showing it again: pictures that it draws, answers that it gives itself.
