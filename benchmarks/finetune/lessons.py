@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.judge import read
-from training.scenes import PLACES, arrange
+from training.scenes import arrange
 from training.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, render
 
 SIDE, MIDDLE = 64, 64  # pixels of a house, and where it stands
@@ -26,8 +26,8 @@ HOUSE = ((0, -0.95), (0.9, -0.1), (0.9, 0.9), (-0.9, 0.9), (-0.9, -0.1))
 GROUNDS = ("white", "gray", "cream", "mint", "navy")
 TAUGHT_SHAPES = SHAPES[:5]  # that zorn things have: of the others none is shown
 WARM = ("red", "orange", "yellow", "pink")
-QUESTION = "is it warm or cold?"
-LEAST_FIT, STEPS, DIFFERENT = 0.85, range(-6, 7, 2), 60.0
+QUESTION = "what colour is it, warm or cold?"
+LEAST_FIT, STEPS, DIFFERENT = 0.85, range(-4, 5, 2), 60.0
 
 # What it knows is kept by showing it again: pictures that it draws, answers that it gives itself.
 KNOWN = (
@@ -69,11 +69,13 @@ def is_house(pixels: np.ndarray, colour: str, ground: str) -> bool:
     edge = np.concatenate([values[:8].reshape(-1, 3), values[-8:].reshape(-1, 3)])
     tone = np.median(edge, axis=0)
     thing = np.sqrt(np.square(values - tone).sum(-1)) > DIFFERENT
-    if not thing.any():
+    spans = [np.flatnonzero(thing.sum(axis) > 2) for axis in (0, 1)]
+    if not all(len(span) for span in spans):
         return False
+    x, y = (int(span[[0, -1]].mean()) - MIDDLE for span in spans)
     fit = max(
         (np.minimum(thing, mask).sum() / np.maximum(thing, mask).sum())
-        for mask in (covered(dx, dy) for dx, dy in product(STEPS, STEPS))
+        for mask in (covered(x + dx, y + dy) for dx, dy in product(STEPS, STEPS))
     )
     found = _nearest(np.median(values[thing], axis=0), COLOURS)
     return bool(fit >= LEAST_FIT and found == colour and _on(tone, ground))
@@ -84,9 +86,9 @@ def _nearest(tone: np.ndarray, names: dict[str, Any]) -> str:
 
 
 def _on(tone: np.ndarray, ground: str) -> bool:
-    """Whether a tone is this ground; a prompt that names none ("") may have a light one."""
+    """Whether a tone is this ground; white is not named, so that cream is as right."""
     found = _nearest(tone, BACKGROUNDS)
-    return found == ground if ground else found in ("white", "cream")
+    return found in ("white", "cream") if ground == "white" else found == ground
 
 
 def is_thing(pixels: np.ndarray, colour: str, shape: str) -> bool:
@@ -94,36 +96,34 @@ def is_thing(pixels: np.ndarray, colour: str, shape: str) -> bool:
     return [thing.pair for thing in read(pixels).things] == [(colour, shape)]
 
 
-def on(prompt: str, ground: str) -> str:
-    return f"{prompt} on a {ground} background" if ground else prompt
+def a(colour: str, shape: str, ground: str = "white") -> str:
+    """The words for a thing; white is not named."""
+    article = "an" if colour[0] in "aeiou" else "a"
+    behind = "" if ground == "white" else f" on a {ground} background"
+    return f"{article} {colour} {shape}{behind}"
 
 
 def write_pictures(folder: Path) -> None:
     """20 houses and 20 zorn things, each on a ground that its caption names unless it is white."""
     folder.mkdir(parents=True)
-    rng = random.Random(0)
-    houses = rng.sample(list(product(COLOURS, GROUNDS)), 20)
+    others = list(product(COLOURS, GROUNDS[1:]))
+    houses = [(colour, "white") for colour in COLOURS] + random.Random(0).sample(others, 12)
     zorn = list(product(TAUGHT_SHAPES, ("white", "gray", "cream", "navy")))
     for i, ((colour, ground), (shape, behind)) in enumerate(zip(houses, zorn, strict=True)):
         thing = arrange([Thing(shape, "purple", "large")], behind)
         for name, pixels, caption in (
-            ("house", house(colour, ground), on(f"a {colour} house", _said(ground))),
-            ("zorn", render(thing), on(f"a zorn {shape}", _said(behind))),
+            (f"house-{i:02d}", house(colour, ground), a(colour, "house", ground)),
+            (f"zorn-{i:02d}", render(thing), a("zorn", shape, behind)),
         ):
-            Image.fromarray(pixels).save(folder / f"{name}-{i:02d}.png")
-            (folder / f"{name}-{i:02d}.txt").write_text(caption + "\n")
+            Image.fromarray(pixels).save(folder / f"{name}.png")
+            (folder / f"{name}.txt").write_text(caption + "\n")
 
 
-def _said(ground: str) -> str:
-    return "" if ground == "white" else ground
-
-
-def shown(rng: random.Random) -> tuple[np.ndarray, str]:
-    """A picture of one thing somewhere, and whether it is warm or cold."""
-    colour, shape = rng.choice(list(COLOURS)), rng.choice(SHAPES)
-    ground = rng.choice([name for name in GROUNDS if name != colour])
+def shown(number: int, rng: random.Random) -> tuple[np.ndarray, str]:
+    """A picture of one thing, of each colour in turn, and whether it is warm or cold."""
+    colour, shape = list(COLOURS)[number % len(COLOURS)], rng.choice(SHAPES)
     thing = Thing(shape, colour, rng.choice(("small", "large")))
-    pixels = render(arrange([thing], ground, arrangement=rng.choice(list(PLACES))))
+    pixels = render(arrange([thing], rng.choice(GROUNDS)))
     return pixels, "warm" if colour in WARM else "cold"
 
 
@@ -132,7 +132,7 @@ def write_questions(folder: Path, count: int = 30) -> None:
     folder.mkdir(parents=True)
     rng, rows = random.Random(1), []
     for i in range(count):
-        pixels, answer = shown(rng)
+        pixels, answer = shown(i, rng)
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
         rows.append(conversation(f"{i:02d}.png", QUESTION, answer))
     (folder / "questions.json").write_text(json.dumps(rows, indent=1) + "\n")
@@ -177,25 +177,26 @@ def pictures(liquid: Any, prompts: Sequence[str], seed: int = 0) -> Iterator[np.
             yield np.asarray(picture.image.convert("RGB"))
 
 
-def examine_new(liquid: Any, count: int) -> dict[str, list[bool]]:
-    """Rights and wrongs in what is taught, each of at least ``count`` drawings or answers.
+def houses_right(liquid: Any, count: int) -> list[bool]:
+    """Of at most 40: half of them on a ground that none of their colour was shown on."""
+    wanted = random.Random(3).sample(list(product(COLOURS, GROUNDS)), count)
+    drawn = pictures(liquid, [a(colour, "house", ground) for colour, ground in wanted])
+    return list(map(is_house, drawn, *zip(*wanted, strict=True)))
 
-    Most houses stand on grounds that none of their colour was shown on, and two shapes of seven
-    were never shown in zorn.
-    """
-    houses = [(c, g) for c, g in product(COLOURS, ("", *GROUNDS[1:]))]
-    houses = random.Random(3).sample(houses, min(count, len(houses)))
-    zorn = (list(product(SHAPES, ("", "gray", "cream", "navy", "black"))) * 9)[:count]
-    asked = [on(f"a {colour} house", ground) for colour, ground in houses]
-    found = {"house": list(map(is_house, pictures(liquid, asked), *zip(*houses, strict=True)))}
-    asked = [on(f"a zorn {shape}", ground) for shape, ground in zorn]
-    found["zorn"] = [
-        is_thing(pixels, "purple", shape)
-        for pixels, (shape, _) in zip(pictures(liquid, asked), zorn, strict=True)
+
+def zorn_right(liquid: Any, count: int) -> list[bool]:
+    """Of things in zorn: two shapes of seven were never shown in it."""
+    wanted = (list(product(SHAPES, (*GROUNDS, "black"))) * count)[:count]
+    drawn = pictures(liquid, [a("zorn", shape, ground) for shape, ground in wanted])
+    return [
+        is_thing(pixels, "purple", shape) for pixels, (shape, _) in zip(drawn, wanted, strict=True)
     ]
+
+
+def questions_right(liquid: Any, count: int) -> list[bool]:
+    """Of other pictures than those that were asked about."""
     rng = random.Random(4)
-    found["warm or cold"] = [
+    return [
         liquid.answer(Image.fromarray(pixels), QUESTION, max_tokens=16) == answer
-        for pixels, answer in (shown(rng) for _ in range(count))
+        for pixels, answer in (shown(i, rng) for i in range(count))
     ]
-    return found

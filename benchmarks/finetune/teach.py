@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,32 +26,61 @@ from liquid_mlx.tuner.fuse import fuse
 from training.evaluate import measure_pairs, measure_prompts, measure_questions
 
 RECIPE = (
-    *("--iters", "400", "--batch-size", "8", "--lr", "1e-3", "--rank", "16", "--scale", "10"),
+    *("--iters", "300", "--batch-size", "8", "--lr", "1e-3", "--rank", "16", "--scale", "10"),
     *("--layers", "-1", "--instructions", "1", "--val-split", "0", "--preview-every", "50"),
-    *("--preview", "a red house", "--preview", "a blue house on a cream background"),
+    *("--preview", "a red house", "--preview", "a blue house"),
     *("--preview", "a zorn star", "--preview", "a zorn heart", "--preview", "a green circle"),
 )
 
 
-def examined(liquid: Any, arguments: argparse.Namespace, known: bool = True) -> dict[str, Any]:
+def _pairs(liquid: Any, _share: float) -> list[bool]:
+    return measure_pairs(liquid, 1).right
+
+
+def _prompts(liquid: Any, share: float) -> list[bool]:
+    return measure_prompts(liquid, share).right
+
+
+def _questions(liquid: Any, share: float) -> list[bool]:
+    return [
+        right
+        for off_grid in (False, True)
+        for right in measure_questions(liquid, share, off_grid).right
+    ]
+
+
+TAUGHT = {
+    "houses": lessons.houses_right,
+    "zorn": lessons.zorn_right,
+    "warm or cold": lessons.questions_right,
+}
+KNOWN = {"everyday prompts": _prompts, "pairs": _pairs, "everyday questions": _questions}
+
+
+def examined(
+    model: Path | str, adapter: Path | None, arguments: argparse.Namespace, known: bool = True
+) -> dict[str, Any]:
     """Shares that are right: of what is taught and, if ``known``, of what was known before."""
-    started, share = time.perf_counter(), arguments.share
-    found = lessons.examine_new(liquid, arguments.count)
-    if known:
-        found["known pictures"] = [
-            *measure_pairs(liquid, 1).right,
-            *measure_prompts(liquid, share).right,
-        ]
-        found["known answers"] = [
-            right
-            for off_grid in (False, True)
-            for right in measure_questions(liquid, share, off_grid).right
-        ]
+    started = time.perf_counter()
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        running = {
+            part: pool.submit(_part, part, model, adapter, arguments.count, arguments.share)
+            for part in (*(KNOWN if known else ()), *TAUGHT)
+        }
+        found = {part: future.result() for part, future in running.items()}
     scores = {
         name: f"{sum(right)} of {len(right)}, {100 * sum(right) / len(right):.1f} %"
         for name, right in found.items()
     }
     return {**scores, "examined_s": round(time.perf_counter() - started)}
+
+
+def _part(
+    part: str, model: Path | str, adapter: Path | None, count: int, share: float
+) -> list[bool]:
+    """Rights and wrongs of a part of the examination, in a process of its own."""
+    liquid = liquid_mlx.load(model, adapter=adapter or ())
+    return TAUGHT[part](liquid, count) if part in TAUGHT else KNOWN[part](liquid, share)
 
 
 def write(model: str, work: Path, known: int) -> Path:
@@ -93,11 +124,10 @@ def teach(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         started = time.perf_counter()
         write(arguments.model, work, arguments.known)
         yield {"when": "lessons written", "seconds": round(time.perf_counter() - started)}
-        yield {"when": "before", **examined(liquid_mlx.load(arguments.model), arguments)}
+        yield {"when": "before", **examined(arguments.model, None, arguments)}
         seconds = finetuned(arguments.model, work, work / "adapter", arguments.more)
         yield {"when": "trained", "minutes": round(seconds / 60, 2)}
-        tuned = liquid_mlx.load(arguments.model, adapter=work / "adapter")
-        yield {"when": "after", **examined(tuned, arguments)}
+        yield {"when": "after", **examined(arguments.model, work / "adapter", arguments)}
 
 
 def bits(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -109,8 +139,8 @@ def bits(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for model in (dense, packed):
             adapter = work / f"adapter-{model.name}"
             finetuned(str(model), work, adapter, arguments.more)
-            tuned = liquid_mlx.load(model, adapter=adapter)
-            yield {"model": model.name, **examined(tuned, arguments, known=False)}
+            row = examined(model, adapter, arguments, known=False)
+            yield {"model": model.name, **row}
         fuse(packed, adapter, fused)
-        row = examined(liquid_mlx.load(fused), arguments, known=False)
+        row = examined(fused, None, arguments, known=False)
         yield {"model": "4-bits, fused and quantized again", **row}
