@@ -21,7 +21,8 @@ def renewed(page: str, folder: Path) -> str:
     """A page with the outputs that its commands have now."""
     text = (pages.ROOT / page).read_text(encoding="utf-8")
     pages.prepare(folder)
-    printed = {block.line: output for block, output in pages.run(text, folder)}
+    with pages.web() as variables:
+        printed = {block.line: output for block, output in pages.run(text, folder, variables)}
     return pages.rewritten(text, printed)
 
 

@@ -14,8 +14,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +94,32 @@ def prepare(folder: Path) -> None:
     """Put into a folder what the pages' commands name."""
     for name in ("examples", "liquid_mlx/demo"):
         shutil.copytree(ROOT / name, folder / name)
+    shutil.copy(folder / "examples/pictures/red-circle.png", folder / "photo.jpg")
 
 
-def run(text: str, folder: Path, **variables: str) -> Iterator[tuple[Block, str]]:
+@contextlib.contextmanager
+def web() -> Iterator[dict[str, str]]:
+    """Variables with which every address of the web is a picture, without the network."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write((ROOT / "examples/pictures/red-circle.png").read_bytes())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {"http_proxy": f"http://127.0.0.1:{server.server_port}", "no_proxy": ""}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def run(text: str, folder: Path, variables: Mapping[str, str]) -> Iterator[tuple[Block, str]]:
     """Run the blocks of a page in a folder; each with what it printed on stdout.
 
     Raises:

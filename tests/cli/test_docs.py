@@ -9,9 +9,7 @@ import json
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -69,34 +67,20 @@ def test_every_flag_is_in_a_command_that_runs(command: str) -> None:
 
 
 @pytest.fixture
-def proxy() -> Iterator[str]:
-    """A web proxy that answers every address with a picture: example.com, without the network."""
-
-    class Proxy(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write((ROOT / "examples/pictures/red-circle.png").read_bytes())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+def web() -> Iterator[dict[str, str]]:
+    with pages.web() as variables:
+        yield variables
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("jq"), reason="the examples pipe through jq")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_all_code_print_what_the_page_says(
-    page: str, tmp_path: Path, proxy: str
+    page: str, tmp_path: Path, web: dict[str, str]
 ) -> None:
     pages.prepare(tmp_path)
     compared = 0
-    for block, printed in run(text_of(page), tmp_path, http_proxy=proxy, no_proxy=""):
+    for block, printed in run(text_of(page), tmp_path, web):
         if block.output is not None and sys.platform == "linux":  # a GPU may round otherwise
             assert same(block.output, printed), f"line {block.line}: {printed}"
             compared += 1
@@ -107,7 +91,7 @@ def test_every_command_and_all_code_print_what_the_page_says(
 @pytest.mark.slow
 @pytest.mark.parametrize("page", COMMANDS_ALONE)
 @pytest.mark.usefixtures("photos")
-def test_every_command_runs_as_written(page: str, proxy: str) -> None:
+def test_every_command_runs_as_written(page: str, web: dict[str, str]) -> None:
     shutil.copy("photos/red.png", "photo.jpg")
     Path("prompts.txt").write_text("a red circle\na blue square\n")
     for name, lines in {
@@ -121,7 +105,7 @@ def test_every_command_runs_as_written(page: str, proxy: str) -> None:
     commands = [block for block in blocks(text_of(page)) if block.language == "sh"]
     assert commands
     for block in commands:
-        pages.shell(block, Path.cwd(), {"http_proxy": proxy, "no_proxy": ""})
+        pages.shell(block, Path.cwd(), web)
 
 
 def test_the_readme_shows_right_answers() -> None:
