@@ -24,6 +24,8 @@ def resolve(model: str | Path, revision: str | None = None) -> Path:
     Raises:
         HubError: there is no such folder or repo, or it cannot be reached; says what to do.
     """
+    if not isinstance(model, str | Path):
+        raise HubError(f"{brief(model)} is not the name of a model.")
     name = str(model)
     folder = user_path(name)
     if name == DEMO and not folder.is_dir():

@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from liquid_mlx.display import brief
 from liquid_mlx.errors import ImageError, SettingsError
 from liquid_mlx.files import as_path, atomic_file, open_regular
 
@@ -69,7 +70,7 @@ def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
         source = _from_array(source)
     if isinstance(source, Image.Image):
         return _decode(source, "The image", exif)
-    name = "The image" if isinstance(source, bytes) else str(source)
+    name = _name(source)
     with _open(source, name) as image:
         return _decode(image, name, exif)
 
@@ -191,7 +192,7 @@ def image_size(source: ImageSource) -> tuple[int, int]:
         return _from_array(source).size
     if isinstance(source, Image.Image):
         return source.size
-    with _open(source, "The image" if isinstance(source, bytes) else str(source)) as image:
+    with _open(source, _name(source)) as image:
         return image.size
 
 
@@ -237,8 +238,15 @@ def _text_inside(source: ImageSource, key: str) -> Any:
         return ""
     if isinstance(source, Image.Image):
         return source.info.get(key, "")
-    with _open(source, "The picture" if isinstance(source, bytes) else str(source)) as image:
+    with _open(source, _name(source)) as image:
         return image.info.get(key, "")
+
+
+def _name(source: object) -> str:
+    """What an error calls an image."""
+    if isinstance(source, bytes):
+        return "The image"
+    return str(source) if isinstance(source, str | os.PathLike) else brief(source)
 
 
 @contextmanager

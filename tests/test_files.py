@@ -278,3 +278,15 @@ def test_damaged_tokenizers_are_refused_or_read(
     path.write_bytes(data[:at] + junk + data[at + len(junk) :])
     with contextlib.suppress(CheckpointError):
         read_tokenizer(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\0", "a" * 300, "x/" * 3000, 5, None, b"x", ["x"]])
+def test_what_is_no_path_is_told(name):
+    with pytest.raises(FileError, match="path"):
+        user_path(name)
+
+
+def test_errors_are_clean_and_short():
+    message = str(FileError("a\x1b[31m b\n" * 1000))
+    assert message.isprintable()
+    assert len(message) <= 500

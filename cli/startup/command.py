@@ -52,7 +52,10 @@ class Command(TyperCommand):
         params: list[Any] = list(self.params)
         for param in params:
             value = ctx.params.get(param.name)
-            if hasattr(param.type, "min") and isinstance(value, float) and math.isnan(value):
+            # With some versions of typer the option itself has the range, with others its type.
+            limits = (getattr(part, "min", None) for part in (param, getattr(param, "type", None)))
+            ranged = any(limit is not None for limit in limits)
+            if ranged and isinstance(value, float) and math.isnan(value):
                 raise typer.BadParameter("nan is not a number.", ctx=ctx, param=param)
 
     def _explained(

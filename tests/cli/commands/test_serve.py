@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -78,6 +79,33 @@ def test_other_machines_are_let_in_with_a_key_alone(run: Run, tmp_path: Path) ->
         assert run("serve", *arguments).exit_code == 2
     assert run("serve", "--api-key-file", "none").exit_code == 1
     assert run("serve", "--api-key", "a", "--api-key-file", "empty").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--timeout nan",
+        "--grace inf",
+        "--keep-alive nan",
+        "--keep-alive -1",
+        "--max-queue 99999999999999999999",
+        "--api-key schlüssel",
+        "--api-key a\x07b",
+        f"--host {'ü' * 80} --api-key a",
+    ],
+)
+def test_limits_keys_and_hosts_that_cannot_be(line: str, run: Run) -> None:
+    result = run("serve", *line.split())
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+
+
+def test_a_key_is_read_from_a_file_alone(run: Run) -> None:
+    os.mkfifo("pipe")
+    for name, words in (("pipe", "regular"), ("/dev/zero", "regular"), ("~nobody-x/k", "home")):
+        result = run("serve", "--api-key-file", name)
+        assert result.exit_code == 1
+        assert words in result.stderr
 
 
 def test_a_port_in_use_and_a_model_that_is_not_there_end_the_start(run: Run) -> None:
