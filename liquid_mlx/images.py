@@ -89,7 +89,7 @@ def fit_image(image: Image.Image, resolution: int, fit: str = "pad") -> Image.Im
         return _pad(_eight_bits(image, "The image").convert("RGB"), resolution)
     if fit == "crop":
         return _crop(whiten(image), resolution)
-    raise SettingsError(f'An image is fitted by "pad" or by "crop", not by {fit!r}.')
+    raise SettingsError(f'An image is fitted by "pad" or by "crop", not by {brief(fit)!r}.')
 
 
 def load_pixels(

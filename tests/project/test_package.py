@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -27,6 +28,9 @@ def test_the_wheel_holds_one_package_with_the_demo_model(tmp_path):
     for name in ("config.json", "model.safetensors", "vqgan.safetensors", "tokenizer.json"):
         assert f"liquid_mlx/demo/{name}" in demo
     assert sum(demo.values()) <= 12 * 2**20
+    named = re.search(r"the wheel has (\d+) MB", (ROOT / "README.md").read_text("utf-8"))
+    assert named
+    assert abs(wheel.stat().st_size / 1e6 - int(named[1])) < 1
 
 
 def imported_by(statement: str) -> set[str]:
