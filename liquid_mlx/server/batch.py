@@ -112,7 +112,7 @@ class Batch:
     def step(self) -> int:
         """Draw the next token of every sequence; how many those are."""
         with limits():
-            self._settle()
+            self.settle()
             if not self._rows:
                 return 0
             assert self._cache is not None
@@ -137,7 +137,7 @@ class Batch:
             at += len(group.members)
         return len(order)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Let go of rows that are done, and take up those that join."""
         stay: list[TokenSequence] = []
         kept: list[int] = []

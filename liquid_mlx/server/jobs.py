@@ -188,7 +188,7 @@ def _steps(
         done = step.position // step.columns
         before = done if before is None else before
         if step.position == step.total:
-            for index, picture in enumerate(step.images(), step.first):
+            for index, picture in enumerate((yield from _pictures(model, step)), step.first):
                 made = picture.settings
                 size = liquid.config.size(made.width, made.height)
                 ids = liquid.prompts.draw(made.prompt, size, made.instruction)
@@ -199,11 +199,22 @@ def _steps(
             shown = partial_rows(total, settings.partial_images)
             if done in shown:
                 seen.add((step.first, step.drawn, done))
-                for index, picture in enumerate(step.images(), step.first):
+                for index, picture in enumerate((yield from _pictures(model, step)), step.first):
                     sides = (picture.settings.width, picture.settings.height)
                     number = shown.index(done)
                     yield PartialImage(index, number, done, total, picture.image, sides)
         yield None
+
+
+def _pictures(model: Loaded, step: ImageStep) -> Generator[Aside, None, list[GeneratedImage]]:
+    """``step.images()``, decoded beside the steps."""
+    rows = step.position // step.columns
+    grids = np.atleast_2d(step.codes)[:, : rows * step.columns].reshape(-1, rows, step.columns)
+    pending = [model.decode(codes) for codes in grids]
+    found = []
+    for codes, settings, pixels in zip(grids, step.settings, pending, strict=True):
+        found.append(GeneratedImage((yield from until(pixels)), codes, settings))
+    return found
 
 
 def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
@@ -231,7 +242,7 @@ def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
                 top_p=p.top_p,
                 seed=seed,
             )
-            yield from _mixed(steps, StopText(settings.stop))
+            yield from _mixed(model, steps, StopText(settings.stop))
         else:
             yield from _write(model, liquid.prompts.chat(messages), seed, settings)
 
@@ -278,14 +289,16 @@ def _write(model: Loaded, ids: list[int], seed: int, settings: TextSettings) -> 
     yield TextEnd("stop" if stopped else "length", len(ids), written)
 
 
-def _mixed(steps: Iterator[TextStep | ImageStep], text: StopText) -> Iterator[object]:
+def _mixed(
+    model: Loaded, steps: Iterator[TextStep | ImageStep], text: StopText
+) -> Iterator[object]:
     """The events of an answer in which the model may draw."""
     pictures = written = prompt_tokens = 0
     reason = "stop"
     for step in steps:
         if isinstance(step, ImageStep):
             if step.position == step.total:
-                (picture,) = step.images()
+                (picture,) = yield from _pictures(model, step)
                 written += step.total
                 yield FinishedImage(pictures, picture, 0)
                 pictures += 1

@@ -1,9 +1,9 @@
 """One thread owns the models; requests wait in a bounded queue and get their events back.
 
-MLX's streams belong to threads, so everything that computes runs on that thread. A job is a
-generator: it yields an event to be sent, None to wait for the next round, or Aside to wait for
-another thread. In every round each job goes on once and each model's batch makes one step, so no
-job waits for another to end.
+MLX's streams belong to threads, so the language models run on that thread alone; pixels have
+threads, and so streams, of their own. A job is a generator: it yields an event to be sent, None to
+wait for the next round, or Aside to wait for another thread. In every round each job goes on once
+and each model's batch makes one step, so no job waits for another to end.
 """
 
 from __future__ import annotations
@@ -173,6 +173,8 @@ class Scheduler:
         self.ready.set()
         while True:
             self._drop_cancelled()
+            if not self._running:
+                self._settle()
             due = self.models.drop_idle()
             with self._wake:
                 if not self._waiting and not self._running:
@@ -191,6 +193,11 @@ class Scheduler:
         for task in [t for t in self._running if t.work.cancelled]:
             self._end(task)
             self._metrics.cancelled += 1
+
+    def _settle(self) -> None:
+        """Free what those held that left before a step that they were in."""
+        for model in self.models.loaded.values():
+            model.batch.settle()
 
     def _start_waiting(self) -> None:
         """In the order in which they came, but no kind waits for another."""

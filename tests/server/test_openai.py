@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import mlx.core as mx
 import numpy as np
@@ -12,9 +13,10 @@ import openai
 import pytest
 from PIL import Image
 
+from liquid_mlx.images import png_bytes
 from liquid_mlx.results import ImageStep, TextStep
 from liquid_mlx.server.app import Options
-from tests.server.conftest import picture, serving
+from tests.server.conftest import data_url, picture, serving
 
 QUESTION = "What is this?"
 
@@ -337,3 +339,16 @@ def test_pictures_in_an_answer_are_sent_with_it(converted):
         deltas = [event["choices"][0]["delta"] for event in events]
         assert "".join(delta.get("content", "") for delta in deltas) == text
         assert pictures([image for delta in deltas for image in delta.get("images", [])]) == drawn
+
+
+def test_pictures_that_come_at_once_are_told_apart(served, liquid):
+    colours = [(40 * i, 255 - 30 * i, 17 * i) for i in range(6)]
+    pictures = [png_bytes(Image.new("RGB", (64, 64), colour)) for colour in colours]
+    expected = [liquid.caption(one, max_tokens=8).strip() for one in pictures]
+
+    def caption(one):
+        return served.post("/v1/captions", {"image": data_url(one), "max_tokens": 8}).json()["text"]
+
+    with ThreadPoolExecutor(len(pictures)) as threads:
+        for _ in range(3):
+            assert list(threads.map(caption, pictures)) == expected

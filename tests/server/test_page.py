@@ -80,6 +80,13 @@ def draw(page, prompt="a red circle on a white background", seed="7", **fields):
     page.get_by_role("button", name="Generate").click()
 
 
+def canvas_box(page):
+    """Where the selected picture is, once all of it can be seen and pressed."""
+    canvas = page.locator("#canvas")
+    canvas.scroll_into_view_if_needed()
+    return canvas.bounding_box()
+
+
 def drawn(page, count=1):
     """Wait until so many pictures are in the gallery."""
     page.locator("#gallery img").nth(count - 1).wait_for()
@@ -123,7 +130,7 @@ def test_pictures_are_changed_from_a_row_by_a_mask_and_by_variations(page):
     draw(page)
     drawn(page)
     page.get_by_label("Code grid").check()
-    box = page.locator("#canvas").bounding_box()
+    box = canvas_box(page)
     page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.55)
     rows = int(page.get_by_label("From row").get_attribute("max")) + 1
     assert page.get_by_label("From row").input_value() == str(int(rows * 0.55))
@@ -132,7 +139,7 @@ def test_pictures_are_changed_from_a_row_by_a_mask_and_by_variations(page):
     page.get_by_role("button", name="Again from here").click()
     drawn(page, 2)
     page.get_by_label("Mask brush").check()
-    box = page.locator("#canvas").bounding_box()
+    box = canvas_box(page)
     page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=5)

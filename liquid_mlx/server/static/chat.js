@@ -35,18 +35,22 @@ export function startChat(page) {
     return box;
   }
 
+  function toEnd() {
+    $("messages").scrollTop = $("messages").scrollHeight;
+  }
+
   function addText(box, text) {
     if (box.lastChild?.nodeType !== Node.TEXT_NODE) box.append(document.createTextNode(""));
     box.lastChild.data += text;
-    $("messages").scrollTop = $("messages").scrollHeight;
+    toEnd();
   }
 
   function addPicture(box, url, name) {
     const image = document.createElement("img");
     image.src = url;
     image.alt = name;
+    image.addEventListener("load", toEnd); // which only now has its height
     box.append(image);
-    $("messages").scrollTop = $("messages").scrollHeight;
     return image;
   }
 

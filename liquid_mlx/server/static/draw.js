@@ -110,7 +110,8 @@ export function startDrawing(page) {
       const seconds = ((performance.now() - began) / 1000).toFixed(1);
       page.say(`${drawn.length} of ${Math.max(count, drawn.length)} drawn in ${seconds} s.`);
       if (places.size === 1) $("stage").replaceChildren(); // the viewer shows it, as large
-      if (drawn.length) await select(drawn[0]);
+      const [first] = [...places].filter(([, one]) => one.done).sort(([a], [b]) => a - b);
+      if (first) await select(first[1]);
     } catch (error) {
       if (!isStopped(error)) page.fail(error);
       else page.say("Stopped. What was drawn stays.");
