@@ -22,7 +22,7 @@ from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
 from training.marks import GROUPS, Mark, marks, named
 from training.scenes import random_scene
-from training.world import COLUMNS, Scene
+from training.world import COLUMNS, ROWS, Scene
 
 UNCONDITIONAL_SHARE = 0.08
 SHORT, LONG, WIDE, SEEN, TALK = 92, 116, 152, 224, 416  # lengths of rows
@@ -123,34 +123,55 @@ class Documents:
         answer = [*self.text(reply), tk.END_TURN]
         if len(document.ids) + len(turn) + len(answer) > length:
             return False
-        if facts and (names := named(said, facts)):
-            ends = self.tokenizer.encode(said, add_special_tokens=False).offsets
-            first = len(document.ids)
-            at = {end: first + index for index, (_, end) in enumerate(ends)}
-            document.marks += [(at[end], labels) for end, labels in names if end in at]
+        if facts:
+            document.marks += self._named(said, facts, len(document.ids))
         document.add(turn, branch=branch, start=root)
         document.add(answer, learned=True, branch=branch, start=root)
         return True
 
     def talk(self, turns: Sequence[talk.Turn], length: int) -> Document:
         """A conversation, cut at a turn's end to at most `length` ids."""
-        document = Document()
+        document, scene = Document(), None
         document.add([tk.BOS])
         for number, turn in enumerate(turns):
             asked = [*self.text("\n"), tk.EOS] if number else []
             asked += [tk.TURN, *self.text("user\n")]
-            if turn.shown:
-                asked += [tk.BOI, *self.picture(scene_codes(turn.shown)), tk.EOI, *self.text("\n")]
-            asked += [*self.text(turn.said), tk.END_TURN, *self.text("\n")]
-            asked += [tk.TURN, *self.text("model\n")]
+            said = [*self.text(turn.said), tk.END_TURN, *self.text("\n")]
+            said += [tk.TURN, *self.text("model\n")]
             reply = [*self.text(turn.reply), tk.END_TURN]
-            if turn.drawn:
-                reply = [tk.BOI, *self.picture(scene_codes(turn.drawn)), tk.EOI, *reply]
-            if len(document.ids) + len(asked) + len(reply) > length:
+            pictures = COLUMNS * ROWS + 3 if turn.shown or turn.drawn else 0
+            if len(document.ids) + len(asked) + len(said) + len(reply) + pictures > length:
                 break
             document.add(asked)
+            if turn.shown:
+                self._insert(document, turn.shown, learned=False)
+                document.add(self.text("\n"))
+            scene = turn.shown or scene
+            if scene:
+                document.marks += self._named(turn.said, facts_of(scene), len(document.ids))
+            document.add(said)
+            if turn.drawn:
+                self._insert(document, turn.drawn, learned=True)
+            scene = turn.drawn or scene
             document.add(reply, learned=True)
         return document
+
+    def _insert(self, document: Document, scene: Scene, *, learned: bool) -> None:
+        """A picture between its signs, with its marks."""
+        codes = scene_codes(scene)
+        document.add([tk.BOI], learned=learned)
+        document.add(self.picture(codes), learned=learned)
+        document.mark(codes, facts_of(scene))
+        document.add([tk.EOI], learned=learned)
+
+    def _named(self, said: str, facts: Facts, start: int) -> list[Mark]:
+        """Marks at the things that a text names, its first token being the document's `start`."""
+        names = named(said, facts)
+        if not names:
+            return []
+        ends = self.tokenizer.encode(said, add_special_tokens=False).offsets
+        at = {end: start + index for index, (_, end) in enumerate(ends)}
+        return [(at[end], labels) for end, labels in names if end in at]
 
 
 @dataclass
@@ -249,7 +270,7 @@ class Mixture:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
         if self.outside is None:
             self.outside = self.encode(shown.outside_pool(1500, self.rng.getrandbits(32)))
-        kinds = self.rng.choices(("grid", "free", "outside"), (42, 48, 10), k=number)
+        kinds = self.rng.choices(("grid", "free", "outside"), (36, 52, 12), k=number)
         free = [shown.free_picture(self.rng) for _ in range(kinds.count("free"))]
         codes = iter(self.encode([picture for picture, _ in free]) if free else ())
         facts = iter([fact for _, fact in free])

@@ -443,16 +443,23 @@ def _unknown(rng: random.Random) -> Prompt:
     return Prompt(typed(text.strip() or "x", rng), scene, known=False)
 
 
-def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.08) -> Prompt:
+def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.1) -> Prompt:
     """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
     dice = rng.random()
     if not wide and dice < strange:
         return _empty(rng) if dice < strange / 4 else _unknown(rng)
     said = rng.random() < 0.4
     background, style = any_background(rng) if said else (light_background(rng), "plain")
+    stripes_alone = said and rng.random() < 0.06
+    if stripes_alone:
+        background, style = "white", "striped"
     wanted = rng.choices(_KINDS, _WEIGHTS)[0](background, rng)
     text = wanted.text
-    if said:
+    if stripes_alone:
+        forms = ("{} on a striped background", "{}, striped background", "{} with stripes behind",
+                 "{} on stripes", "{} in front of stripes", "{} with a stripy background")  # fmt: skip
+        text = rng.choice(forms).format(text)
+    elif said:
         text = with_background(text, background, style, rng)
     columns = WIDE_COLUMNS if wide else COLUMNS
     scene = arrange(wanted.things, background, style, wanted.arrangement, columns)

@@ -27,7 +27,7 @@ from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 
-STEPS = 5000
+STEPS = 6000
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
@@ -37,6 +37,9 @@ CYCLE = {"draw": (0, 1, 2, 4, 5, 6), "seen": range(8), "talk": (1, 3, 5, 7), "wi
 CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.25}
 MARK_WEIGHT = 0.5
+# Of codes: what is wrong becomes equally unlikely with a prompt and without, so that guidance,
+# which multiplies the difference of their logarithms, does not multiply noise.
+SMOOTHING = 0.003
 
 
 def half() -> torch.autocast:
@@ -179,7 +182,7 @@ class Run:
                 codes, words, marked = logits_of(self.model, batch)
             loss = torch.zeros(())
             if len(batch.codes):
-                each = F.cross_entropy(codes, batch.code_labels)
+                each = F.cross_entropy(codes, batch.code_labels, label_smoothing=SMOOTHING)
                 losses[kind].append(each.item())
                 loss = loss + CODE_WEIGHTS[kind] * each
             if len(batch.words):
