@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from liquid_mlx import memory
 from liquid_mlx.adapters import WEIGHTS
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import FileError, LiquidError, UsageError
 from liquid_mlx.files import atomic_write, user_path
 from liquid_mlx.hub import resolve
-from liquid_mlx.memory import available
 from liquid_mlx.model import Liquid
 from liquid_mlx.nn.backbone import Backbone
 from liquid_mlx.prompts import Prompts
@@ -150,7 +150,7 @@ class Session:
             longest = self._check(sources, tell)
             for source in sources:
                 hold_out(source, options.val_split, options.settings.seed)
-        data, room = data_digest(sources), min(self.team.gather(available()))
+        data, room = data_digest(sources), min(self.team.gather(memory.available()))
         begun = "none" if saved is None else f"of step {saved.step}"
         with self.team.together(**{"training data": data, "a checkpoint": begun}):
             self.settings, self.need = self._settings(sources, longest, saved, room)
