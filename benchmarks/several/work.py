@@ -72,12 +72,12 @@ def kill_one(folder: Path, command: Sequence[str], after: float, which: int) -> 
             sys.exit("a process did not end after the other was killed")
 
 
-def tiny(folder: Path) -> str:
+def golden(case: str, folder: Path) -> Path:
     """A model of the tests, with random weights, whose images take milliseconds."""
-    golden = ROOT / "tests" / "data" / "golden"
-    vqgan = golden / read_json(golden / "llama_tiny" / "case.json")["vq"] / "chameleon"
-    convert(golden / "llama_tiny", folder / "tiny", vqgan=vqgan)
-    return str(folder / "tiny")
+    cases = ROOT / "tests" / "data" / "golden"
+    vqgan = cases / read_json(cases / case / "case.json")["vq"] / "chameleon"
+    convert(cases / case, folder / case, vqgan=vqgan)
+    return folder / case
 
 
 def whole(folder: Path, model: str, sizes: Sequence[int]) -> float:
@@ -144,7 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder, options.prompts, options.questions)
-        model = options.model or tiny(folder)
+        model = options.model or str(golden("llama_tiny", folder))
         seconds = whole(folder, model, options.ranks)
         for number in range(options.kills):
             killed(folder, model, number, moments.uniform(0.3, seconds))

@@ -86,7 +86,8 @@ OLD_MLX = (
 IN = "import os; os.chdir('{}')"
 PARTS = ["--tensor-parallel"]
 WAITS = {"LIQUID_MEETING": "8"}
-HERE = {"MLX_HOSTFILE": "hosts.json", **WAITS}
+HERE = {"MLX_HOSTFILE": "hosts.json"}
+HERE_WAITS = {**HERE, **WAITS}
 QUESTION = '{"question_id": 1, "image": "0.png", "text": "what?"}\n'
 ASK = ["ask", "--questions", "questions.jsonl", "--model", "MODEL", "--answers", "answers.jsonl"]
 
@@ -116,13 +117,13 @@ SETUPS: dict[str, Setup] = {
     "a host that has no address": Setup(
         "rank 0 (",
         [*DRAW, "MODEL"],
-        variables={0: HERE, 1: HERE},
+        variables={0: HERE_WAITS, 1: HERE_WAITS},
         files={"hosts.json": '[["127.0.0.1:7003"], ["no.such.host.invalid:7004"]]'},
     ),
     "the address of another machine": Setup(
         "rank 0 (",
         [*DRAW, "MODEL"],
-        variables={0: HERE, 1: HERE},
+        variables={0: HERE_WAITS, 1: HERE_WAITS},
         files={"hosts.json": '[["192.0.2.1:7005"], ["127.0.0.1:7006"]]'},
     ),
     "two processes of one rank": Setup(

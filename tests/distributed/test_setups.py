@@ -12,7 +12,7 @@ import pytest
 
 from tests.distributed.launch import LIQUID, ended, free_ports, started
 from tests.distributed.links import Link
-from tests.distributed.setups import DRAW, HERE, PARTS, SETUPS, Setup, prepare
+from tests.distributed.setups import DRAW, HERE_WAITS, PARTS, SETUPS, Setup, prepare
 
 pytestmark = pytest.mark.slow  # processes wait for each other with cores at full load
 
@@ -42,7 +42,7 @@ def test_a_port_that_another_program_has(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = taken.getsockname()[1], *free_ports(1)
         hosts = json.dumps([[f"127.0.0.1:{port}"] for port in ports])
-        variables = {0: HERE, 1: HERE}
+        variables = {0: HERE_WAITS, 1: HERE_WAITS}
         setup = Setup("rank 0 (", [*DRAW, "MODEL"], variables=variables)
         (folder / "hosts.json").write_text(hosts)
         ends(setup, folder)
