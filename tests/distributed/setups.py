@@ -106,7 +106,7 @@ SETUPS: dict[str, Setup] = {
         "check the hostfile",
         [*DRAW, "MODEL"],
         variables={0: HERE, 1: HERE},
-        files={"hosts.json": "{"},
+        files={"hosts.json": "no hosts"},
     ),
     "more ranks than hosts": Setup(
         "rank 5 (",
