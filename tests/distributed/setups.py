@@ -189,7 +189,7 @@ SETUPS: dict[str, Setup] = {
         "exists already", [*DRAW, "MODEL", "-o", "out.png"], files={"out.png": "a picture"}
     ),
     "answers that are none": Setup(
-        "is not an answer", ASK, files={"questions.jsonl": QUESTION, "answers.jsonl": "no"}
+        "is not an answer", ASK, files={"questions.jsonl": QUESTION, "answers.jsonl": "no\n"}
     ),
     "chat with a model for each": Setup("add --tensor-parallel", ["chat", "--model", "MODEL"]),
     "a list from standard input": Setup(

@@ -57,7 +57,7 @@ def test_a_link_that_breaks_on_the_way_ends_both_ranks(folder: Path) -> None:
         files = [{"MLX_HOSTFILE": f"hosts-{rank}.json"} for rank in range(2)]
         draw = [*LIQUID, *DRAW, folder / "model", *PARTS, "--count", 1000, "-o", "{index}.png"]
         with started([draw] * 2, folder, files) as processes:
-            end = time.monotonic() + 200
+            end = time.monotonic() + 280
             while not (folder / "1.png").exists():
                 assert time.monotonic() < end
                 time.sleep(0.05)

@@ -39,16 +39,19 @@ def several(model: str, folder: Path, *options: str) -> Iterator[Several]:
         yield processes, found[0]
 
 
-def client_of(url: str) -> OpenAI:
-    http = httpx.Client(verify=False, trust_env=False, timeout=240)
-    return OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http)
+@contextmanager
+def client_of(url: str) -> Iterator[OpenAI]:
+    with httpx.Client(verify=False, trust_env=False, timeout=240) as http:
+        yield OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http)
 
 
 def test_rank_0_answers_as_one_process_does_and_ends_the_other(
     folder: str, liquid: Liquid, photo: bytes, photo_url: str, tmp_path: Path
 ) -> None:
-    with several(folder, tmp_path, "--tensor-parallel") as (processes, url):
-        client = client_of(url)
+    with (
+        several(folder, tmp_path, "--tensor-parallel") as (processes, url),
+        client_of(url) as client,
+    ):
 
         def draw(prompt: str) -> np.ndarray:
             made = client.images.generate(prompt=prompt, extra_body={"seed": 7})
@@ -107,8 +110,10 @@ def test_edits_variations_choices_and_captions_with_layers_on_each(
 def test_where_one_process_dies_the_other_ends_with_a_sentence(
     which: int, folder: str, tmp_path: Path
 ) -> None:
-    with several(folder, tmp_path, "--tensor-parallel") as (processes, url):
-        client = client_of(url)
+    with (
+        several(folder, tmp_path, "--tensor-parallel") as (processes, url),
+        client_of(url) as client,
+    ):
         client.completions.create(model="", prompt="a boat", max_tokens=1)
         processes[which].kill()
         other = ended(processes, 30)[1 - which]
