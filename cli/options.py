@@ -179,7 +179,7 @@ def load_model(
             low_ram=low_ram,
             adapter=adapters,
             group=team.group,
-            layers=_layers(pipeline_parallel),
+            layers=layers_of(pipeline_parallel),
         )
     else:
         with (team or Team()).together():
@@ -190,7 +190,8 @@ def load_model(
     return liquid
 
 
-def _layers(text: str | None) -> list[int] | Literal["auto"] | None:
+def layers_of(text: str | None) -> list[int] | Literal["auto"] | None:
+    """What ``load`` takes for --pipeline-parallel."""
     if text is None or text == "auto":
         return text  # type: ignore[return-value]
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from liquid_mlx._version import __version__
 from liquid_mlx.distributed.ranks import Team, join, launched, own_rank
-from liquid_mlx.errors import DistributedError, FileError, LiquidError, UsageError
+from liquid_mlx.errors import FileError, LiquidError, UsageError
 
 if TYPE_CHECKING:
     from .terminal import Status
@@ -84,7 +84,6 @@ def said_elsewhere(error: LiquidError) -> bool:
     """Whether rank 0 says this error for all; the others give it the time to."""
     if not launched() or own_rank() == 0:
         return False
-    shared = isinstance(error, UsageError) or (isinstance(error, DistributedError) and error.shared)
-    if shared:
+    if error.shared:
         time.sleep(PATIENCE)
-    return shared
+    return error.shared

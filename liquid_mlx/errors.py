@@ -18,8 +18,11 @@ from liquid_mlx.display import sentence
 class LiquidError(Exception):
     """Base of every error that bad input can cause; the CLI prints it without a traceback.
 
-    Its message is clean and of sensible length, whatever names and values it repeats.
+    Its message is clean and of sensible length, whatever names and values it repeats. ``shared``
+    errors are raised by every rank at once: it is enough if rank 0 says them.
     """
+
+    shared = False
 
     def __init__(self, message: str):
         super().__init__(sentence(message))
@@ -30,10 +33,7 @@ class CheckpointError(LiquidError):
 
 
 class DistributedError(LiquidError):
-    """Processes cannot meet, do not agree, or one of them has failed.
-
-    ``shared`` errors are raised by every rank at once: it is enough if rank 0 says them.
-    """
+    """Processes cannot meet, do not agree, or one of them has failed."""
 
     def __init__(self, message: str, *, shared: bool = False):
         super().__init__(message)
@@ -76,3 +76,5 @@ class SettingsError(LiquidError):
 
 class UsageError(LiquidError):
     """Arguments cannot be combined, or one is missing."""
+
+    shared = True

@@ -67,9 +67,13 @@ def fitting(used: int, each: int, most: int) -> int:
     return max(1, min(most, (available() - used) // 2 // each))
 
 
-def require(parts: Mapping[str, int], advice: str) -> None:
-    """Raise LowMemoryError, with numbers, if the parts do not fit this machine together."""
-    need, have = sum(parts.values()), available()
+def require(parts: Mapping[str, int], advice: str, have: int | None = None) -> None:
+    """Raise LowMemoryError, with numbers, if the parts do not fit this machine together.
+
+    Args:
+        have: bytes there are; None is what this machine has.
+    """
+    need, have = sum(parts.values()), available() if have is None else have
     if need > have:
         listed = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.items())
         raise LowMemoryError(

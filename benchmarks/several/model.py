@@ -2,9 +2,10 @@
 
 The mid model (see ``decode``) with random weights in bfloat16, drawn in float32 with guidance, over
 the ring backend. For one process, and for each way and number of processes: bytes of weights that a
-rank reads and its peak memory at loading, against one process; whether the codes are the same;
-all-sums a code, and what they take as measured (``liquid_mlx.distributed.links``), against a step;
-and the step as it is predicted from one process's: its share of the weights, and the all-sums.
+rank reads and its peak memory at loading, against one process; whether the codes are the same; how
+often ranks exchange something for a code; and a code's time against what ``liquid distributed``
+predicts from the links that were measured and the bytes a second that a process reads alone: where
+all ranks work at the same time, beside as many others, since they share this machine's memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ import numpy as np
 from benchmarks.decode import PROMPT, UNCONDITIONAL
 from benchmarks.loops.geometry import MID
 from benchmarks.loops.side_by_side import machine
+from liquid_mlx.cli.bench.machines import Host, ways
+from liquid_mlx.cli.bench.predict import WEIGHTS, Geometry
 from liquid_mlx.config import BackboneConfig, LiquidConfig, Size, VQGANConfig
 from liquid_mlx.distributed.links import measure
 from liquid_mlx.distributed.ranks import join
@@ -71,28 +74,33 @@ def work(folder: Path, way: str, codes: int) -> None:
     peak = mx.get_peak_memory()
     head = backbone.head(whole.image_offset, whole.image_offset + whole.vqgan.n_embed, exact=True)
     prefixes = [prefill(backbone, ids) for ids in (PROMPT, UNCONDITIONAL)]
-    sums, plain = 0, mx.distributed.all_sum
+    made = 0
 
-    def counted(*arguments: Any, **options: Any) -> mx.array:
-        nonlocal sums
-        sums += 1
-        return plain(*arguments, **options)
+    def counted(plain: Callable[..., mx.array]) -> Callable[..., mx.array]:
+        def exchange(*arguments: Any, **options: Any) -> mx.array:
+            nonlocal made
+            made += 1
+            return plain(*arguments, **options)
 
-    mx.distributed.all_sum = counted
-    times = [time.perf_counter()]
+        return exchange
+
+    for name in ("all_sum", "send"):
+        setattr(mx.distributed, name, counted(getattr(mx.distributed, name)))
+    times, exchanges = [time.perf_counter()], [0]
     draw = Draw([0], ImageParams(guidance=7.0, temperature=0.99, top_k=4096, top_p=0.96))
     for step in draw_codes(backbone, head, whole.image_offset, prefixes, draw, codes):
         mx.eval(step.codes)
         times.append(time.perf_counter())
-    mx.distributed.all_sum = plain
+        exchanges.append(made)
     width = 2 * whole.backbone.hidden_size
     links = measure(team.group, width=width) if team.group is not None else None
     found = {
         "bytes": backbone.bytes_read or (folder / "model.safetensors").stat().st_size,
         "peak": peak,
-        "sums": sums / codes,
+        "exchanges": statistics.median(np.diff(exchanges[2:-1])),
         "step": statistics.median(np.diff(times[2:])),
         "latency": links.latency if links else 0.0,
+        "bandwidth": links.bandwidth if links else 0.0,
         "codes": step.codes.tolist(),
     }
     ranks = team.gather(found)
@@ -101,43 +109,55 @@ def work(folder: Path, way: str, codes: int) -> None:
 
 
 def run(folder: Path, way: str, size: int, codes: int) -> list[dict[str, Any]]:
-    """What every rank measured."""
+    """What every rank measured; ``alone`` are processes of their own, at the same time."""
     hosts = folder / "hosts.json"
     hosts.write_text(json.dumps([[f"127.0.0.1:{PORT + rank}"] for rank in range(size)]))
     command = [sys.executable, "-m", "benchmarks.several.model", "--work", str(folder), way]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    if size > 1:
+    together = way != "alone"
+    if together:
         environment["MLX_HOSTFILE"] = str(hosts)
     processes = [
         subprocess.Popen(
             [*command, "--codes", str(codes)],
             cwd=ROOT,
-            env={**environment, **({"MLX_RANK": str(rank)} if size > 1 else {})},
+            env={**environment, **({"MLX_RANK": str(rank)} if together else {})},
             stdout=subprocess.PIPE,
             text=True,
         )
         for rank in range(size)
     ]
     outputs = [process.communicate()[0] for process in processes]
-    found: list[dict[str, Any]] = json.loads(outputs[0])
-    return found
+    return [rank for output in outputs if output for rank in json.loads(output)]
 
 
-def row(way: str, one: dict[str, Any], ranks: Sequence[dict[str, Any]]) -> str:
+def predicted(way: str, step: float, ranks: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Seconds of a code as ``liquid distributed`` has them, and those of exchanging.
+
+    Args:
+        step: seconds of a code where a process works alone.
+    """
+    geometry = Geometry.of("mid", config())
+    speed = geometry.step_bytes(WEIGHTS["bfloat16"]) / step
+    hosts = [Host(str(rank), 1e12, speed) for rank in range(len(ranks))]
+    links = {"latency": ranks[0]["latency"], "bandwidth": ranks[0]["bandwidth"]}
+    for found in ways(geometry, hosts, efficiency=1.0, **links):
+        if (found.way, found.width) == (f"{way} parallel", "bfloat16"):
+            return found.seconds / geometry.picture, found.exchanging / geometry.picture
+    raise ValueError(way)
+
+
+def row(way: str, one: dict[str, Any], step: float, ranks: Sequence[dict[str, Any]]) -> str:
     """A line of the table: the largest of the ranks, against one process."""
     size = max(rank["bytes"] for rank in ranks) / one["bytes"]
     peak = max(rank["peak"] for rank in ranks) / one["peak"]
-    step = statistics.median(rank["step"] for rank in ranks)
-    first = ranks[0]
-    exchanged = first["sums"] * first["latency"]
-    # In a pipeline the ranks work one after the other; else each does its part at the same time.
-    share = 1.0 if way == "pipeline" else size
-    predicted = one["step"] * share + exchanged
+    took = statistics.median(rank["step"] for rank in ranks)
+    whole, exchanging = predicted(way, step, ranks)
     same = "yes" if all(rank["codes"] == one["codes"] for rank in ranks) else "no"
     return (
-        f"| {way}, {len(ranks)} | {size:.3f} | {peak:.3f} | {same} | {first['sums']:.1f} | "
-        f"{first['latency'] * 1e6:.0f} | {step * 1e3:.1f} | {exchanged / step:.0%} | "
-        f"{predicted * 1e3:.1f} | {predicted / step:.2f} |"
+        f"| {way}, {len(ranks)} | {size:.3f} | {peak:.3f} | {same} | {ranks[0]['exchanges']:.0f} | "
+        f"{ranks[0]['latency'] * 1e6:.0f} | {took * 1e3:.1f} | {exchanging / took:.0%} | "
+        f"{whole * 1e3:.1f} | {whole / took:.2f} |"
     )
 
 
@@ -160,13 +180,19 @@ def main() -> None:
             f"{one['step'] * 1e3:.1f} ms a code\n"
         )
         print(
-            "| way, processes | bytes a rank | peak at load | same codes | all-sums | us each "
+            "| way, processes | bytes a rank | peak at load | same codes | exchanges | us each "
             "| ms a code | their share | predicted ms | predicted / measured |"
         )
         print("|" + "---|" * 10)
         for size in options.ranks:
-            for way in ("tensor", "pipeline"):
-                print(row(way, one, run(folder, way, size, options.codes)), flush=True)
+            beside = run(folder, "alone", size, options.codes)
+            working = {
+                "tensor": statistics.median(other["step"] for other in beside),
+                "pipeline": one["step"],  # one rank after the other
+            }
+            for way, step in working.items():
+                ranks = run(folder, way, size, options.codes)
+                print(row(way, one, step, ranks), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Shared work, compared and interrupted: ``python -m benchmarks.several.work``.
 
-Prompts and questions for the bundled model (or ``--model``), on 1, 2, 3 and 4 processes of
-this machine: every image and the file of answers must be the same, byte for byte. Then a process of
+Prompts and questions for a tiny model (or ``--model``), on 1, 2, 3 and 4 processes of this
+machine: every image and the file of answers must be the same, byte for byte. Then a process of
 a run is killed at a random moment, the run is resumed with another number of processes, and the
 result must again be the same: nothing lost, nothing twice.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,9 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.loops.side_by_side import machine
-from tests.distributed.launch import LIQUID, ended, liquid, started
+from liquid_mlx.convert import convert
+from liquid_mlx.files import read_json
+from tests.distributed.launch import LIQUID, ROOT, ended, liquid, started
 
 COLOURS = ("red", "blue", "green", "yellow", "black", "white", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star", "ring")
@@ -54,9 +55,10 @@ def ask(model: str, out: str) -> list[str]:
 
 
 def content(folder: Path, out: str) -> list[tuple[str, bytes]]:
-    """What a run has written, by name."""
-    files = [*sorted((folder / out).glob("*.png")), folder / f"{out}.jsonl"]
-    return [(file.name if file.suffix == ".png" else "", file.read_bytes()) for file in files]
+    """What a run has written: images with their names, and at the end its answers."""
+    found = [(file.name, file.read_bytes()) for file in sorted((folder / out).glob("*.png"))]
+    answers = folder / f"{out}.jsonl"
+    return [*found, ("", answers.read_bytes() if answers.exists() else b"")]
 
 
 def kill_one(folder: Path, command: Sequence[str], after: float, which: int) -> None:
@@ -65,50 +67,87 @@ def kill_one(folder: Path, command: Sequence[str], after: float, which: int) -> 
         time.sleep(after)
         processes[which].kill()
         try:
-            ended(processes, 60)
+            ended(processes, 600)
         except subprocess.TimeoutExpired:
             sys.exit("a process did not end after the other was killed")
 
 
+def golden(case: str, folder: Path) -> Path:
+    """A model of the tests, with random weights, whose images take milliseconds."""
+    cases = ROOT / "tests" / "data" / "golden"
+    vqgan = cases / read_json(cases / case / "case.json")["vq"] / "chameleon"
+    convert(cases / case, folder / case, vqgan=vqgan)
+    return folder / case
+
+
+def whole(folder: Path, model: str, sizes: Sequence[int]) -> float:
+    """All work with each number of processes; seconds of a command with the last of them."""
+    first: list[tuple[str, bytes]] = []
+    for size in sizes:
+        start = time.perf_counter()
+        for command in (draw(model, f"r{size}"), ask(model, f"r{size}")):
+            for rank in liquid(size, *command, folder=folder, seconds=3600):
+                assert rank.code == 0, rank
+        seconds = time.perf_counter() - start
+        found = content(folder, f"r{size}")
+        first = first or found
+        same = sum(one == other for one, other in zip(first, found, strict=True))
+        lines = found[-1][1].count(b"\n")
+        print(
+            f"{size} processes: {seconds:.1f} s; {len(found) - 1} images and {lines} answers; "
+            f"{same} of {len(first)} files as with {sizes[0]}",
+            flush=True,
+        )
+    return seconds / 2
+
+
+def killed(folder: Path, model: str, number: int, after: float) -> None:
+    """Kill a process after some seconds, go on with 1 to 3 processes, and compare."""
+    out = f"k{number}"
+    command = (draw, ask)[number % 2](model, out)
+    kill_one(folder, command, after, number // 2 % 2)
+    kept = len(list((folder / out).glob("*.png")))
+    parts = {line for file in folder.glob(f"{out}.jsonl*") for line in whole_lines(file)}
+    for rank in liquid(1 + number % 3, *command, folder=folder, seconds=3600):
+        assert rank.code == 0, rank
+    if number % 2:
+        good = (folder / f"{out}.jsonl").read_bytes() == (folder / "r1.jsonl").read_bytes()
+        left = len(list(folder.glob(f"{out}.jsonl.rank-*")))
+        good = good and not left
+    else:
+        good = content(folder, out)[:-1] == content(folder, "r1")[:-1]
+    print(
+        f"{command[0]}: rank {number // 2 % 2} killed after {after:.1f} s with "
+        f"{kept or len(parts)} done; gone on with {1 + number % 3}: "
+        f"{'the same' if good else 'DIFFERENT'}",
+        flush=True,
+    )
+    assert good
+
+
+def whole_lines(file: Path) -> list[bytes]:
+    data = file.read_bytes()
+    return data[: data.rfind(b"\n") + 1].splitlines()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="demo")
+    parser.add_argument("--model", help="default: a tiny one of the tests")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--questions", type=int, default=500)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
     options = parser.parse_args()
-    moments = random.Random(0)
-    print(machine())
+    moments = random.Random(options.seed)
+    print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         inputs(folder, options.prompts, options.questions)
-        seen, seconds = [], {}
-        for size in options.ranks:
-            start = time.perf_counter()
-            for command in (draw(options.model, f"r{size}"), ask(options.model, f"r{size}")):
-                for rank in liquid(size, *command, folder=folder):
-                    assert rank.code == 0, rank
-            seconds[size] = time.perf_counter() - start
-            seen.append(content(folder, f"r{size}"))
-            same = sum(one == other for one, other in zip(seen[0], seen[-1], strict=True))
-            print(
-                f"{size} processes: {seconds[size]:.1f} s, {same} of {len(seen[0])} files the same"
-            )
-        for i in range(options.kills):
-            command = (draw, ask)[i % 2](options.model, f"k{i}")
-            after = moments.uniform(0.3, seconds.get(2, 10.0))
-            kill_one(folder, command, after, i // 2 % 2)
-            kept = len(list((folder / f"k{i}").glob("*.png")))
-            kept += sum(f.read_bytes().count(b"\n") for f in folder.glob(f"k{i}.jsonl*"))
-            for rank in liquid(1 + i % 3, *command, folder=folder):
-                assert rank.code == 0, rank
-            if i % 2:
-                shutil.copytree(folder / "r1", folder / f"k{i}")
-            else:
-                shutil.copy(folder / "r1.jsonl", folder / f"k{i}.jsonl")
-            good = "the same" if content(folder, f"k{i}") == seen[0] else "DIFFERENT"
-            print(f"{command[0]}, killed after {after:.1f} s with {kept} done, resumed: {good}")
+        model = options.model or str(golden("llama_tiny", folder))
+        seconds = whole(folder, model, options.ranks)
+        for number in range(options.kills):
+            killed(folder, model, number, moments.uniform(0.3, seconds))
 
 
 if __name__ == "__main__":

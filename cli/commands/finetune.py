@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,13 @@ import typer
 
 from liquid_mlx.errors import FileError, UsageError
 
-from .. import options
+from .. import options, together
 from ..terminal import Status, duration
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from liquid_mlx.distributed.ranks import Team
     from liquid_mlx.tuner.session import Options, Session
     from liquid_mlx.tuner.trainer import Step
 
@@ -196,12 +196,11 @@ def finetune(
         resume=resume,
         dtype=dtype,
     )
-    follows = os.environ.get("MLX_RANK", "0") != "0"  # another machine of mlx.launch tells
-    with Status(quiet or follows) as status:
-        session = _open(wanted, status)
+    with Status(quiet) as status:
+        session = _open(wanted, status, together.start(status))
         _describe(session, status)
         if not dry_run:
-            _train(session, status, as_json, follows)
+            _train(session, status, as_json and session.team.first)
 
 
 def _check(captions: str | None, epochs: float | None, val_split: float) -> None:
@@ -213,7 +212,7 @@ def _check(captions: str | None, epochs: float | None, val_split: float) -> None
         raise UsageError("--val-split is 0 to less than 1.")
 
 
-def _open(wanted: Options, status: Status) -> Session:
+def _open(wanted: Options, status: Status, team: Team) -> Session:
     """A session, with the stages of its checks on the status line and every problem listed."""
     from liquid_mlx.tuner.session import DataError, Session
 
@@ -228,7 +227,7 @@ def _open(wanted: Options, status: Status) -> Session:
             status.progress(what, done, total, "records")
 
     try:
-        return Session(wanted, tell)
+        return Session(wanted, tell, team)
     except DataError as error:
         for problem in error.problems[:MOST_PROBLEMS]:
             status.warn(str(problem))
@@ -255,12 +254,12 @@ def _describe(session: Session, status: Status) -> None:
         status.say(f"going on from step {session.trainer.step}")
 
 
-def _train(session: Session, status: Status, as_json: bool, follows: bool) -> None:
-    """Run to the end or to Ctrl-C; either way what was learned is written."""
+def _train(session: Session, status: Status, as_json: bool) -> None:
+    """Run to the end or to Ctrl-C, of any process; either way what was learned is written."""
     from liquid_mlx.tuner.trainer import Step
 
     total, first = session.settings.iters, session.trainer.step
-    tokens, latest = 0, ""
+    tokens, latest, stopped = 0, "", False
     status.start()
     with _finishing_steps(status) as interrupted:
         for event in session.run():
@@ -271,16 +270,17 @@ def _train(session: Session, status: Status, as_json: bool, follows: bool) -> No
                 status.progress(
                     f"{latest}  {speed:.0f} tokens/s", event.step - first, total - first, "steps"
                 )
-            _report(event, status, as_json and not follows, latest)
-            if interrupted and isinstance(event, Step):
+            _report(event, status, as_json, latest)
+            if isinstance(event, Step) and session.team.anywhere([bool(interrupted)])[0]:
+                stopped = True
                 break
         for event in session.save():
             _report(event, status, as_json, latest)
-    if interrupted:
+    if stopped or interrupted:
         status.say(f"stopped at step {session.trainer.step}: go on with --resume")
         raise typer.Exit(130)
     status.say(f"{session.folder}  trained in {duration(status.seconds)}")
-    if not (as_json or follows):
+    if session.team.first and not as_json:
         print(session.folder)
 
 

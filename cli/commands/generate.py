@@ -153,14 +153,15 @@ def generate(
         settings |= {"best_of": best_of, "judge": judge, "prune": prune, "keep_all": keep_all}
     seed = seed if given(ctx, "seed") or "seed" not in stored else None
     seeds = tasks.seeds_of(seed, auto_seeds, stored.get("seed"))
-    if prompts_jsonl:
-        lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
-    else:
-        prompts = hints.checked(prompts, seed)
-        texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
-        lines = tasks.lines_of(texts, seeds, count, best_of)
+    prompts = hints.checked(prompts, seed)
     with Status(quiet) as status:
         team = together.start(status, tensor_parallel, pipeline_parallel)
+        with team.together():  # a machine may lack a file
+            if prompts_jsonl:
+                lines = tasks.read_jsonl(prompts_jsonl, seeds[0])
+            else:
+                texts = tasks.prompts_of(prompts, prompt, prompt_file, stored.get("prompt"))
+                lines = tasks.lines_of(texts, seeds, count, best_of)
         together.same(team, "prompts", [line.prompt for line in lines])
         seeds = team.from_first([line.seed for line in lines])
         lines = [replace(line, seed=one) for line, one in zip(lines, seeds, strict=True)]

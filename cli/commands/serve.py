@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liquid_mlx.errors import UsageError
 from liquid_mlx.files import read_bytes, user_path
 
-from .. import options
+from .. import options, together
 from ..terminal import Status, clean
+
+if TYPE_CHECKING:
+    from liquid_mlx.distributed.ranks import Team
 
 KEY_BYTES = 4096
 MOST_SECONDS = 1e6  # of a limit
@@ -116,6 +119,8 @@ def serve(
     log_prompts: Annotated[
         bool, typer.Option("--log-prompts", help="Write prompts to the log.")
     ] = False,
+    tensor_parallel: options.TensorParallel = False,
+    pipeline_parallel: options.PipelineParallel = None,
     dtype: options.Dtype = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -126,6 +131,7 @@ def serve(
         from liquid_mlx.server.models import Models
         from liquid_mlx.server.run import address, bind, hosts_of, is_loopback
         from liquid_mlx.server.run import serve as run
+        from liquid_mlx.server.several import SharedModels, follow, lead
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn", "python_multipart", "multipart"):
             raise
@@ -148,8 +154,19 @@ def serve(
     limits = Limits(waiting=max_queue, seconds=timeout, grace=grace)
     _log(quiet)
     status = Status(quiet)
-    models = Models(model or [], dtype, keep_alive, adapter or [])
-    listening = bind(host, port)
+    team = together.start(status, tensor_parallel, pipeline_parallel)
+    _check(team, alone=keep_alive is None and not adapter and len(model or []) < 2)
+    layers = options.layers_of(pipeline_parallel)
+    with team.together():
+        models = (
+            Models(model or [], dtype, keep_alive, adapter or [])
+            if team.size == 1
+            else SharedModels(model or [], dtype, team, layers)
+        )
+        listening = bind(host, port) if team.first else None
+    if listening is None:
+        follow(models, team)
+        return
     url = address(host, listening)
 
     def started() -> None:
@@ -158,7 +175,21 @@ def serve(
             typer.launch(url)
 
     chosen = Options(access, limits, allow_remote_images, log_prompts)
-    run(models, chosen, listening, started)
+    if team.size > 1:
+        lead(models, chosen, listening, started, team)
+    else:
+        run(models, chosen, listening, started)
+
+
+def _check(team: Team, alone: bool) -> None:
+    """Raise UsageError unless several processes hold one model, which is always there."""
+    if team.shares_work:
+        raise UsageError("Several processes serve one model: add --tensor-parallel.")
+    if team.size > 1 and not alone:
+        raise UsageError(
+            "--tensor-parallel and --pipeline-parallel serve one --model, without --adapter and "
+            "--keep-alive."
+        )
 
 
 def _key(given: str | None, file: Path | None) -> str | None:

@@ -26,7 +26,7 @@ def least(value: int, shard: Shard) -> int:
     """The smallest of the ranks' numbers, such as how many images fit the memory of each."""
     if shard.group is None:
         return value
-    return int(mx.distributed.all_min(mx.array(value), group=shard.group))
+    return int(mx.distributed.all_min(mx.array(value, mx.int64), group=shard.group))
 
 
 def receive(x: mx.array, shard: Shard) -> mx.array:

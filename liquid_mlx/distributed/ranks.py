@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from liquid_mlx.errors import DistributedError, LiquidError, lost_peer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MEETING = 20.0  # seconds that the processes have to meet: MLX itself would wait for ever
 LONGER = "LIQUID_MEETING"  # the variable that says otherwise
+LOST = 25  # seconds after which a connection over which nothing comes back is given up
 FAILURES = (LiquidError, OSError, MemoryError)  # that a rank tells the others
 _RANKS = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # mlx.launch, mpirun
 # Ends its parent, which cannot do that itself: MLX holds the interpreter's lock while it waits.
@@ -212,16 +215,46 @@ def join(*, one_model: bool = False) -> Team:
         return Team()
     import mlx.core as mx
 
-    rank = own_rank() or 0
+    rank, before = own_rank() or 0, _sockets()
     try:
         with _watch(rank):
-            return Team(mx.distributed.init(strict=True), one_model=one_model)
+            team = Team(mx.distributed.init(strict=True), one_model=one_model)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DistributedError(
             f"rank {rank} ({os.uname().nodename}) cannot meet the others ({reason}): check the "
             "hostfile, and that all machines run the same command and reach each other."
         ) from None
+    for number in _sockets() - before:
+        _notice_loss(number)
+    return team
+
+
+def _sockets() -> set[int]:
+    """The numbers of this process's sockets."""
+    found = set()
+    for name in os.listdir("/dev/fd"):
+        with suppress(OSError):  # that of the listing itself is closed again
+            if stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+                found.add(int(name))
+    return found
+
+
+def _notice_loss(number: int) -> None:
+    """Let TCP give up a connection whose machine or link has gone silent.
+
+    MLX sets nothing of the kind, and systems wait for hours, or a quarter of one for what they
+    have sent.
+    """
+    if sys.platform == "darwin":
+        options = {socket.TCP_KEEPALIVE: LOST - 15, 0x80: LOST}  # TCP_RXT_CONNDROPTIME
+    else:
+        options = {socket.TCP_KEEPIDLE: LOST - 15, socket.TCP_USER_TIMEOUT: LOST * 1000}
+    options |= {socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+    with suppress(OSError), socket.socket(fileno=os.dup(number)) as connection:
+        for option, value in options.items():
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 @contextmanager

@@ -65,10 +65,9 @@ class Options:
     log_prompts: bool = False
 
 
-def build(models: Models, options: Options) -> Guard:
+def build(models: Models, options: Options, scheduler: Scheduler | None = None) -> Guard:
     """The ASGI application; the models are loaded once it starts."""
-    metrics = Metrics()
-    scheduler = Scheduler(models, metrics, options.limits.waiting)
+    scheduler = scheduler or Scheduler(models, Metrics(), options.limits.waiting)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -85,13 +84,13 @@ def build(models: Models, options: Options) -> Guard:
     app.state.liquid = State(
         models,
         scheduler,
-        metrics,
+        scheduler.metrics,
         options.limits.seconds,
         options.remote_images,
         options.log_prompts,
     )
     paths = [route.path for route in ROUTES]
-    return Guard(app, options.access, metrics, paths)
+    return Guard(app, options.access, scheduler.metrics, paths)
 
 
 async def _http(request: Request, error: Exception) -> Response:

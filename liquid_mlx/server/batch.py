@@ -16,6 +16,8 @@ import numpy as np
 
 from liquid_mlx import kernels, memory
 from liquid_mlx.config import LiquidConfig
+from liquid_mlx.distributed.exchange import agreed, least
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import PromptError
 from liquid_mlx.generation.answer import check_length
 from liquid_mlx.generation.engine import Engine
@@ -44,7 +46,8 @@ class Batch:
         self._engine = engine
         self._config = config
         self._whole_head = engine.backbone.head()
-        self._free = max(0, memory.available() - weights) // 2
+        self._shard = engine.backbone.shard
+        self._free = least(max(0, memory.available() - weights) // 2, self._shard)
         self._rows: list[TokenSequence] = []  # those whose rows are in the cache, in its order
         self._joining: list[tuple[TokenSequence, list[Prefix]]] = []
         self._leaving: set[int] = set()  # ids of those that leave before they are done
@@ -80,7 +83,8 @@ class Batch:
             raise PromptError("The prompt is empty: say something.")
         check_length(self._engine, sequence.length)
         need = self._bytes(sequence.rows, sequence.length)
-        memory.require({"keys and values": need}, "send a shorter prompt")
+        with Team(self._shard.group).together():  # it fits every machine, or none takes it
+            memory.require({"keys and values": need}, "send a shorter prompt")
         with limits():
             if isinstance(sequence, ImageSequence):
                 prefixes = [self._image_prefix(sequence.ids)]
@@ -118,7 +122,7 @@ class Batch:
             assert self._cache is not None
             groups = _groups(self._rows)
             parts = [self._draw(group) for group in groups]
-            ids = mx.concatenate([part.ids for part in parts])  # group by group
+            ids = agreed(mx.concatenate([part.ids for part in parts]), self._shard)  # by group
             wanted = [array for part in parts for array in part.extras]
             order = [one for group in groups for one in group.members]
             hidden = None

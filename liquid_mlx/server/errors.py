@@ -9,6 +9,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from liquid_mlx.errors import (
+    DistributedError,
     ImageError,
     LiquidError,
     LowMemoryError,
@@ -103,5 +104,10 @@ def as_api_error(error: BaseException) -> APIError:
         return bad(str(error), code="invalid_value")
     if isinstance(error, LowMemoryError):
         return APIError(503, str(error), code="out_of_memory", retry=False)
+    if isinstance(error, DistributedError):  # it names machines
+        log.error("a request failed: %s", error)
+        return APIError(
+            503, "One of the server's machines cannot do this.", code="out_of_memory", retry=False
+        )
     log.error("a request failed: %s", type(error).__name__, exc_info=error)
     return APIError(500, "The server failed; its log says why.", code="internal_error", retry=False)

@@ -35,7 +35,7 @@ from liquid_mlx.server.events import (
 )
 from liquid_mlx.server.models import Loaded, until
 from liquid_mlx.server.requests import Best, Edit, PictureSettings, TextSettings, Turn
-from liquid_mlx.server.scheduler import Job
+from liquid_mlx.server.scheduler import Job, ordered
 from liquid_mlx.server.sequences import ImageSequence, TextSequence, TokenLogs
 from liquid_mlx.server.text import StopText
 
@@ -48,6 +48,7 @@ def partial_rows(total: int, wanted: int) -> list[int]:
     return [math.floor(total * (i + 1) / (wanted + 1)) for i in range(wanted)]
 
 
+@ordered
 def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
     """A new picture, drawn in the batch."""
 
@@ -97,6 +98,7 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
     return job
 
 
+@ordered
 def best(prompt: str, seed: int, count: int, how: Best, settings: PictureSettings) -> Job:
     """``count`` pictures, each the best of several by the model's own judgement."""
 
@@ -117,6 +119,7 @@ def best(prompt: str, seed: int, count: int, how: Best, settings: PictureSetting
     return job
 
 
+@ordered
 def edit(prompt: str, seed: int, count: int, what: Edit, settings: PictureSettings) -> Job:
     """``count`` pictures of which a part stays as it is."""
 
@@ -136,6 +139,7 @@ def edit(prompt: str, seed: int, count: int, what: Edit, settings: PictureSettin
     return job
 
 
+@ordered
 def vary(
     picture: bytes,
     prompt: str | None,
@@ -217,6 +221,7 @@ def _pictures(model: Loaded, step: ImageStep) -> Generator[Aside, None, list[Gen
     return found
 
 
+@ordered
 def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
     """The model's next turn: written in the batch, or by the library where it may draw."""
 
@@ -319,6 +324,7 @@ def _mixed(
     yield TextEnd("stop" if text.found else reason, prompt_tokens, written)  # type: ignore[arg-type]
 
 
+@ordered
 def caption(picture: bytes, seed: int, settings: TextSettings) -> Job:
     """A description of a picture, in the words that the model was trained with."""
 
@@ -330,6 +336,7 @@ def caption(picture: bytes, seed: int, settings: TextSettings) -> Job:
     return job
 
 
+@ordered
 def complete(
     prompt: str | Sequence[int], seed: int, echo: bool, most: int, settings: TextSettings
 ) -> Job:
@@ -386,6 +393,7 @@ def _prompt_logs(
     return found
 
 
+@ordered
 def choose(turns: Sequence[Turn], choices: Sequence[str]) -> Job:
     """How likely each choice is as the model's next turn, if it is one of them."""
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -43,7 +43,7 @@ class Loaded:
     name: str
     liquid: Liquid
     batch: Batch
-    pixels: ThreadPoolExecutor
+    pixels: Executor
     used: float = field(default_factory=time.monotonic)
     jobs: int = 0
     _codes: OrderedDict[tuple[bytes, bool], np.ndarray] = field(default_factory=OrderedDict)
@@ -111,7 +111,7 @@ class Models:
                 raise UsageError(f"Two models are called {name}: give one another name.")
             self._sources[name] = source, used
             self.configs[name] = LiquidConfig.read(resolve(source))  # a wrong name ends the start
-        self._pixels = ThreadPoolExecutor(1 if on_gpu() else PIXEL_THREADS, "pixels")
+        self._pixels: Executor = ThreadPoolExecutor(1 if on_gpu() else PIXEL_THREADS, "pixels")
         self._dtype = dtype
         self._keep_alive = keep_alive
         self.loaded: dict[str, Loaded] = {}
@@ -144,14 +144,7 @@ class Models:
         if name not in self.loaded:
             started = time.monotonic()
             try:
-                liquid = self._load(name)
-                liquid.name = name  # what pictures say of their model; a path tells too much
-                liquid.adapters = ()
-                used = weight_bytes(liquid.engine.backbone, liquid.engine.backbone.dtype)
-                used += weight_bytes(liquid.vqgan, mx.float32)
-                mx.eval(liquid.vqgan.parameters())  # threads share only what is evaluated
-                batch = Batch(liquid.engine, liquid.config, used)
-                self.loaded[name] = Loaded(name, liquid, batch, self._pixels)
+                self.load(name)
             except (LiquidError, OSError, MemoryError, RuntimeError) as error:
                 self.failed[name] = type(error).__name__
                 log.error("the model %s cannot be loaded: %s", name, error)
@@ -167,6 +160,17 @@ class Models:
         found = self.loaded[name]
         found.used = time.monotonic()
         return found
+
+    def load(self, name: str) -> None:
+        """Load a model; raises what loading raises."""
+        liquid = self._load(name)
+        liquid.name = name  # what pictures say of their model; a path tells too much
+        liquid.adapters = ()
+        used = weight_bytes(liquid.engine.backbone, liquid.engine.backbone.dtype)
+        used += weight_bytes(liquid.vqgan, mx.float32)
+        mx.eval(liquid.vqgan.parameters())  # threads share only what is evaluated
+        batch = Batch(liquid.engine, liquid.config, used)
+        self.loaded[name] = Loaded(name, liquid, batch, self._pixels)
 
     def _load(self, name: str) -> Liquid:
         """A model, or an adapter over its base, which is loaded if it is not."""

@@ -12,6 +12,7 @@ import uvicorn
 from liquid_mlx.errors import UsageError
 from liquid_mlx.server.app import Options, build
 from liquid_mlx.server.models import Models
+from liquid_mlx.server.scheduler import Scheduler
 
 HEADER_BYTES = 64 << 10
 
@@ -53,14 +54,19 @@ class _Server(uvicorn.Server):
             self._on_start()
 
 
-def server(models: Models, options: Options, started: Callable[[], None]) -> uvicorn.Server:
+def server(
+    models: Models,
+    options: Options,
+    started: Callable[[], None],
+    scheduler: Scheduler | None = None,
+) -> uvicorn.Server:
     """uvicorn around the application.
 
     Args:
         started: called once connections are taken. Models are loaded from then on.
     """
     config = uvicorn.Config(
-        build(models, options),
+        build(models, options, scheduler),
         http="h11",
         ws="none",
         lifespan="on",

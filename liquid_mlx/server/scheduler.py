@@ -9,6 +9,7 @@ and each model's batch makes one step, so no job waits for another to end.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import threading
 import time
@@ -16,8 +17,9 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal, ParamSpec
 
 from liquid_mlx.errors import LiquidError
 from liquid_mlx.server.errors import APIError
@@ -29,11 +31,34 @@ log = logging.getLogger("liquid_mlx.server")
 
 Kind = Literal["image", "text", "steps"]
 Job = Callable[[Loaded], Iterator[object]]
+P = ParamSpec("P")
 # How many jobs of a kind run at once. "steps" are those that do not share a batch.
 RUNNING: dict[Kind, int] = {"image": 8, "text": 16, "steps": 2}
 STARTED = 2  # jobs that a round may start: each reads its prompt, while all others wait
 IDLE = 3600.0
 GLANCE = 0.002  # seconds between looks at another thread, while nothing else can be done
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job by how it is made, which other processes can be told."""
+
+    make: Callable[..., Job]
+    arguments: tuple[Any, ...]
+
+    def __call__(self, model: Loaded) -> Iterator[object]:
+        job: Job = inspect.unwrap(self.make)(*self.arguments)
+        return job(model)
+
+
+def ordered(make: Callable[P, Job]) -> Callable[P, Job]:
+    """A function that makes jobs, as one that makes orders of them."""
+
+    @wraps(make)
+    def order(*arguments: P.args, **named: P.kwargs) -> Job:
+        return Order(order, inspect.signature(make).bind(*arguments, **named).args)
+
+    return order
 
 
 @dataclass(frozen=True)
@@ -94,9 +119,12 @@ class Work:
 
 
 @dataclass(eq=False)
-class _Task:
+class Task:
+    """A job that waits or runs; ``number`` is its own among those of several processes."""
+
     work: Work
     index: int
+    number: int = 0
     steps: Iterator[object] | None = None
     model: Loaded | None = None
     started: float = 0.0
@@ -109,12 +137,14 @@ class Scheduler:
         most_waiting: jobs that may wait; a request beyond is refused.
     """
 
+    idle = IDLE  # the longest that it waits for a request
+
     def __init__(self, models: Models, metrics: Metrics, most_waiting: int = 64):
         self.models = models
-        self._metrics = metrics
+        self.metrics = metrics
         self._most_waiting = most_waiting
-        self._waiting: deque[_Task] = deque()
-        self._running: list[_Task] = []
+        self._waiting: deque[Task] = deque()
+        self._running: list[Task] = []
         self._wake = threading.Condition()
         self._closing = False
         self._seconds = 1.0  # of a job, about: what Retry-After goes by
@@ -143,14 +173,14 @@ class Scheduler:
                 raise APIError(503, "The server is about to stop.", code="stopping", retry=10)
             places = self._most_waiting - sum(1 for t in self._waiting if not t.work.cancelled)
             if len(work.jobs) > places and (self._waiting or self._running or places < 1):
-                self._metrics.refused += 1
+                self.metrics.refused += 1
                 raise APIError(
                     503,
                     "Too many requests are waiting: try again later.",
                     code="overloaded",
                     retry=max(1, min(60, round(self._seconds * len(self._waiting) / 8))),
                 )
-            self._waiting.extend(_Task(work, index) for index in range(len(work.jobs)))
+            self._waiting.extend(Task(work, index) for index in range(len(work.jobs)))
             self._wake.notify()
 
     def close(self, seconds: float) -> None:
@@ -172,7 +202,6 @@ class Scheduler:
                 self.models.get(name)
         self.ready.set()
         while True:
-            self._drop_cancelled()
             if not self._running:
                 self._settle()
             due = self.models.drop_idle()
@@ -180,42 +209,47 @@ class Scheduler:
                 if not self._waiting and not self._running:
                     if self._closing:
                         break
-                    self._wake.wait(IDLE if due is None else due + 0.01)
-            self._start_waiting()
-            if not self._round():
+                    self._wake.wait(self.idle if due is None else due + 0.01)
+            given_up = [task for task in self._running if task.work.cancelled]
+            if not self._go_on(given_up, self._chosen()):
                 with self._wake:
                     self._wake.wait(GLANCE)
         self.models.close()
-
-    def _drop_cancelled(self) -> None:
-        with self._wake:
-            self._waiting = deque(t for t in self._waiting if not t.work.cancelled)
-        for task in [t for t in self._running if t.work.cancelled]:
-            self._end(task)
-            self._metrics.cancelled += 1
 
     def _settle(self) -> None:
         """Free what those held that left before a step that they were in."""
         for model in self.models.loaded.values():
             model.batch.settle()
 
-    def _start_waiting(self) -> None:
-        """In the order in which they came, but no kind waits for another."""
-        running = Counter(task.work.kind for task in self._running)
-        chosen: list[_Task] = []
+    def _chosen(self) -> list[Task]:
+        """Those that start: in the order in which they came, but no kind waits for another."""
+        running = Counter(t.work.kind for t in self._running if not t.work.cancelled)
+        chosen: list[Task] = []
         with self._wake:
+            self._waiting = deque(t for t in self._waiting if not t.work.cancelled)
             for task in self._waiting:
                 if len(chosen) < STARTED and running[task.work.kind] < RUNNING[task.work.kind]:
                     running[task.work.kind] += 1
                     chosen.append(task)
             for task in chosen:
                 self._waiting.remove(task)
+        return chosen
+
+    def _go_on(self, cancelled: Sequence[Task], chosen: Sequence[Task]) -> bool:
+        """Give up some jobs, start others, and do a round; whether any job went on."""
+        for task in cancelled:
+            self._end(task)
+            self.metrics.cancelled += 1
+        self._start(chosen)
+        return self._round()
+
+    def _start(self, chosen: Sequence[Task]) -> None:
         for task in chosen:
             try:
                 task.model = self.models.get(task.work.model)
                 task.steps = iter(task.work.jobs[task.index](task.model))
             except Exception as error:
-                self._end(task, error)
+                self._failed([task], error)
                 continue
             task.started = time.monotonic()
             task.model.jobs += 1
@@ -231,19 +265,18 @@ class Scheduler:
                 tokens = model.batch.step()
             except Exception as error:
                 model.batch.clear()
-                for task in [t for t in self._running if t.model is model]:
-                    self._end(task, error)
+                self._failed([t for t in self._running if t.model is model], error)
                 continue
             if tokens:
                 went_on = True
-                self._metrics.step(name, tokens, time.perf_counter() - started)
+                self.metrics.step(name, tokens, time.perf_counter() - started)
         return went_on
 
-    def _advance(self, task: _Task) -> bool:
+    def _advance(self, task: Task) -> bool:
         """Let a job go on until it waits; whether it does not wait for another thread."""
         assert task.steps is not None
         try:
-            while not task.work.cancelled:
+            while True:
                 event = next(task.steps)
                 if event is None or isinstance(event, Aside):
                     return event is None
@@ -254,10 +287,15 @@ class Scheduler:
         except Exception as error:  # of this job alone
             if not isinstance(error, LiquidError):
                 log.debug("a job failed", exc_info=error)
-            self._end(task, error)
+            self._failed([task], error)
         return True
 
-    def _end(self, task: _Task, error: BaseException | None = None) -> None:
+    def _failed(self, tasks: Sequence[Task], error: Exception) -> None:
+        """End the jobs that an error is of."""
+        for task in tasks:
+            self._end(task, error)
+
+    def _end(self, task: Task, error: BaseException | None = None) -> None:
         if task.steps is not None:
             with suppress(Exception):
                 task.steps.close()  # type: ignore[attr-defined]

@@ -109,19 +109,30 @@ def step_bytes(
 
 
 def fit_memory(
-    liquid: Liquid, settings: TrainSettings, length: int, *, checkpoint: bool | None, split: bool
+    liquid: Liquid,
+    settings: TrainSettings,
+    length: int,
+    *,
+    checkpoint: bool | None,
+    split: bool,
+    machines: int = 1,
+    room: int | None = None,
 ) -> tuple[TrainSettings, Need]:
     """Settings that fit this machine, and what they need.
 
     Args:
+        length: tokens of the longest example.
         checkpoint: gradient checkpointing; None is only if it does not fit without.
         split: a step's examples may be worked off in smaller batches, which changes nothing else.
+        machines: that share a batch.
+        room: bytes of memory; None is this machine's.
 
     Raises:
         LowMemoryError: it does not fit, with numbers and what would help.
     """
     tokenizer = weight_bytes(liquid.vqgan, mx.float32)
-    backbone, machines = liquid.engine.backbone, mx.distributed.init().size()
+    backbone = liquid.engine.backbone
+    room = available() if room is None else room
     sizes = [settings.batch_size]
     while split and sizes[-1] % (2 * machines) == 0:
         sizes.append(sizes[-1] // 2)
@@ -132,11 +143,11 @@ def fit_memory(
                 settings, grad_checkpoint=again, batch_size=size, grad_accum=accumulated
             )
             need = step_bytes(liquid.config, backbone, tokenizer, tried, length, machines)
-            if need.total <= available():
+            if need.total <= room:
                 return tried, need
     ways = ["a smaller --batch-size"] if sizes[-1] > machines else []
     ways += [] if again else ["--grad-checkpoint"]
     ways += ["fewer --layers"] if settings.adapter.layers != 1 else []
     ways += ["a model of fewer bits (liquid convert --q-bits 4)"]
-    require(need.parts(), f"use {', or '.join(ways)}")
+    require(need.parts(), f"use {', or '.join(ways)}", room)
     return tried, need  # memory has been freed meanwhile

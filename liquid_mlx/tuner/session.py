@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import mlx.core as mx
 import numpy as np
 
+from liquid_mlx import memory
 from liquid_mlx.adapters import WEIGHTS
 from liquid_mlx.config import LiquidConfig
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import FileError, LiquidError, UsageError
 from liquid_mlx.files import atomic_write, user_path
 from liquid_mlx.hub import resolve
@@ -115,39 +116,53 @@ class Session:
 
     Args:
         tell: called with what is done, how far, and of how many, before training starts.
+        team: the processes that share every batch; each has the model and all data. Rank 0 writes.
 
     Raises:
         DataError: something in the data is wrong.
+        DistributedError: that, or the following, is so on any of several processes.
         LiquidError: model, options or memory.
     """
 
-    def __init__(self, options: Options, tell: Tell = lambda what, done, total: None):
+    def __init__(
+        self,
+        options: Options,
+        tell: Tell = lambda what, done, total: None,
+        team: Team | None = None,
+    ):
         self.options = options
+        self.team = team or Team()
         self.folder = user_path(options.output)
-        saved = self._saved()
-        config, sources, problems = self._sources()
-        if problems:
-            raise DataError(problems)
-        tell("loading the model", 0, 0)
-        self.liquid, self._backbone = self._load(config)
-        self._complete(sources, tell)
-        self._examples = Examples(
-            self.liquid.prompts, config, options.settings.recipe, options.settings.max_seq_length
-        )
-        longest = self._check(sources, tell)
-        for source in sources:
-            hold_out(source, options.val_split, options.settings.seed)
-        self.settings, self.need = self._settings(sources, longest, saved)
-        step = self.settings.examples_per_step
-        order = Order(self._examples, sources, step, self.settings.seed)
-        group = mx.distributed.init()
-        self.trainer = Trainer(self._backbone, config, self.settings, order, group)
-        self._leads = self.trainer.rank == 0
+        with self.team.together():
+            saved = self._saved()
+            config, sources, problems = self._sources()
+            if problems:
+                raise DataError(problems)
+            tell("loading the model", 0, 0)
+            self.liquid, self._backbone = self._load(config)
+            self._complete(sources, tell)
+            self._examples = Examples(
+                self.liquid.prompts,
+                config,
+                options.settings.recipe,
+                options.settings.max_seq_length,
+            )
+            longest = self._check(sources, tell)
+            for source in sources:
+                hold_out(source, options.val_split, options.settings.seed)
+        data, room = data_digest(sources), min(self.team.gather(memory.available()))
+        begun = "none" if saved is None else f"of step {saved.step}"
+        with self.team.together(**{"training data": data, "a checkpoint": begun}):
+            self.settings, self.need = self._settings(sources, longest, saved, room)
+            step = self.settings.examples_per_step
+            order = Order(self._examples, sources, step, self.settings.seed)
+            group = self.team.group
+            self.trainer = Trainer(self._backbone, config, self.settings, order, group)
+            self._run = Run(options.model, self.settings, data)
+            if saved is not None:
+                checkpoint.resume(self.trainer, saved, self._run, self.folder)
         self.epoch_steps = order.steps_per_epoch
         self._valid = self._validation(sources)
-        self._run = Run(options.model, self.settings, data_digest(sources))
-        if saved is not None:
-            checkpoint.resume(self.trainer, saved, self._run, self.folder)
         self.counts = (
             sum(len(source.records) for source in sources),
             sum(len(source.held_out) for source in sources),
@@ -225,7 +240,7 @@ class Session:
         return longest
 
     def _settings(
-        self, sources: Sequence[Source], longest: int, saved: checkpoint.Saved | None
+        self, sources: Sequence[Source], longest: int, saved: checkpoint.Saved | None, room: int
     ) -> tuple[TrainSettings, Need]:
         """The settings with what follows from data and memory."""
         settings, wanted = self.options.settings, self.options.grad_checkpoint
@@ -242,7 +257,15 @@ class Session:
                 settings = replace(
                     settings, batch_size=before.batch_size, grad_accum=before.grad_accum
                 )
-        return fit_memory(self.liquid, settings, longest, checkpoint=wanted, split=split)
+        return fit_memory(
+            self.liquid,
+            settings,
+            longest,
+            checkpoint=wanted,
+            split=split,
+            machines=self.team.size,
+            room=room,
+        )
 
     def _validation(self, sources: Sequence[Source]) -> list[Example]:
         records = [record for source in sources for record in source.held_out]
@@ -254,7 +277,7 @@ class Session:
     def run(self) -> Iterator[Event]:
         """Train to the end, yielding what happens; can be left and gone on with at any event."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        log = report.Log(self.folder / LOG, self.trainer.step) if self._leads else None
+        log = report.Log(self.folder / LOG, self.trainer.step) if self.team.first else None
         if self.trainer.step == 0:
             yield from self._look(log, self.options.preview_every, self.options.eval_every)
         started = time.perf_counter()
@@ -281,7 +304,7 @@ class Session:
             if log is not None:
                 log.validation(step, losses)
             yield Validated(step, *losses)
-        if preview and self.options.preview and self.options.preview_every and self._leads:
+        if preview and self.options.preview and self.options.preview_every and self.team.first:
             yield Previewed(step, self._preview())
 
     def _preview(self) -> Path:
@@ -307,7 +330,7 @@ class Session:
 
     def save(self) -> Iterator[Event]:
         """Write adapter and state, unless this step's are there."""
-        if self._leads and self._saved_step != self.trainer.step:
+        if self.team.first and self._saved_step != self.trainer.step:
             keep = self.settings.adapter.kind != "full"
             checkpoint.save(self.folder, self.trainer, self._run, keep=keep)
             self._saved_step = self.trainer.step

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
@@ -28,6 +29,8 @@ INIT_KEY, DROPOUT_KEY = 0, 1  # what the seed's key is folded with
 
 class DivergedError(LiquidError):
     """The loss is no longer a number."""
+
+    shared = True
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,10 @@ class Trainer:
             sums, targets = sums + losses, targets + batch["counts"]
             mx.eval(total, sums, targets)
         sums, targets = self._shared(sums), self._shared(targets)
-        mean = tree_map(lambda g: self._shared(g) / targets.sum(), total)
+        if self.machines > 1:
+            total = nn.average_gradients(total, self._group)  # many arrays in one exchange
+        each = targets.sum() / self.machines
+        mean = tree_map(lambda g: g / each, total)
         mean, norm = clipped(mean, self.settings.max_grad_norm)
         loss = float(sums.sum() / targets.sum())
         if not (math.isfinite(loss) and math.isfinite(float(norm))):

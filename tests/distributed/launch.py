@@ -96,23 +96,23 @@ def ended(processes: Sequence[subprocess.Popen[str]], seconds: float = 300) -> l
     return found
 
 
-def ring(size: int, command: Sequence[object], folder: Path) -> list[Ended]:
+def ring(size: int, command: Sequence[object], folder: Path, seconds: float = 300) -> list[Ended]:
     """The same command in ``size`` processes, to their end."""
     with started([command] * size, folder) as processes:
-        return ended(processes)
+        return ended(processes, seconds)
 
 
-def liquid(size: int, *arguments: object, folder: Path) -> list[Ended]:
+def liquid(size: int, *arguments: object, folder: Path, seconds: float = 300) -> list[Ended]:
     """``liquid`` in ``size`` processes; for one, alone and without a launcher."""
     if size > 1:
-        return ring(size, [*LIQUID, *arguments], folder)
+        return ring(size, [*LIQUID, *arguments], folder, seconds)
     found = subprocess.run(
         [*LIQUID, *map(str, arguments)],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
         check=False,
     )
     return [Ended(found.returncode, found.stdout, found.stderr)]

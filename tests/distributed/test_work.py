@@ -124,3 +124,45 @@ def test_what_a_killed_run_answered_is_taken_up_by_another_number_of_processes(
         liquid(size, *ask(inputs, model, "killed.jsonl"), folder=inputs)
         assert (inputs / "killed.jsonl").read_bytes() == whole
         assert not list(inputs.glob("killed.jsonl.rank-*"))
+
+
+def test_captions_and_codes_of_a_folder_are_the_same_for_any_number_of_processes(
+    model: Path, inputs: Path
+) -> None:
+    seen = []
+    for size in (1, 2, 3):
+        told = liquid(
+            *(size, "caption", "photos", "--model", model, "-m", 8, "--jsonl", "--txt"),
+            folder=inputs,
+        )
+        coded = liquid(
+            *(size, "encode", "photos", "--model", model, "-o", f"codes{size}"), folder=inputs
+        )
+        lined = liquid(
+            *(size, "encode", "photos", "--model", model, "-o", f"{size}.jsonl"), folder=inputs
+        )
+        for ranks in (told, coded, lined):
+            assert [rank.code for rank in ranks] == [0] * size, ranks
+            assert not "".join(rank.out + rank.err for rank in ranks[1:])
+        texts = [file.read_text() for file in sorted((inputs / "photos").glob("*.txt"))]
+        files = sorted((inputs / f"codes{size}").iterdir())
+        codes = [(file.name, file.read_bytes()) for file in files]
+        seen.append((told[0].out, texts, codes, (inputs / f"{size}.jsonl").read_bytes()))
+        for file in (inputs / "photos").glob("*.txt"):
+            file.unlink()
+    assert len(seen[0][1]) == len(seen[0][2]) == 4
+    assert len(seen[0][0].splitlines()) == 4
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_questions_about_a_folder_are_answered_in_order(model: Path, inputs: Path) -> None:
+    outputs = []
+    for size in (1, 2, 3):
+        ranks = liquid(
+            *(size, "ask", "photos", "what?", "--model", model, "-m", 8, "--jsonl"), folder=inputs
+        )
+        assert [rank.code for rank in ranks] == [0] * size, ranks
+        assert not "".join(rank.out + rank.err for rank in ranks[1:])
+        outputs.append(ranks[0].out)
+    assert len(outputs[0].splitlines()) == 4
+    assert outputs[0] == outputs[1] == outputs[2]
