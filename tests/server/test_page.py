@@ -261,6 +261,7 @@ def test_axe_finds_no_serious_fault(page):
     look("drawing")
     drawn(page, 2)
     page.get_by_label("Mask brush").check()
+    page.get_by_label("Question").fill("What colour is it?")
     page.get_by_label("Choices").fill("red\nblue")
     page.get_by_role("button", name="Compare").click()
     page.locator("#bars li").nth(1).wait_for()
