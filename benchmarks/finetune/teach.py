@@ -26,8 +26,8 @@ from liquid_mlx.tuner.fuse import fuse
 from training.evaluate import measure_pairs, measure_prompts, measure_questions
 
 RECIPE = (
-    *("--iters", "300", "--batch-size", "8", "--lr", "1e-3", "--rank", "16", "--scale", "10"),
-    *("--layers", "-1", "--instructions", "1", "--val-split", "0", "--preview-every", "50"),
+    *("--iters", "150", "--batch-size", "8", "--lr", "1e-3", "--rank", "16", "--scale", "10"),
+    *("--layers", "-1", "--instructions", "1", "--val-split", "0", "--preview-every", "30"),
     *("--preview", "a red house", "--preview", "a blue house"),
     *("--preview", "a zorn star", "--preview", "a zorn heart", "--preview", "a green circle"),
 )
