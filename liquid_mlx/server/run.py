@@ -33,6 +33,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.getaddrinfo(host, port, family)  # no socket is left open by what is no address
         return socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError, TypeError, ValueError) as error:  # the last: no name of a host
         reason = getattr(error, "strerror", None) or str(error)

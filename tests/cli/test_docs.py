@@ -142,13 +142,13 @@ print(x, "done in 3.5 s")
 
 
 def test_a_page_is_run_and_its_outputs_are_renewed(tmp_path: Path) -> None:
-    results = list(run(PAGE, tmp_path))
+    results = list(run(PAGE, tmp_path, {}))
     assert [printed for _, printed in results] == ["one\n", "", "1 done in 3.5 s\n"]
     assert [same(b.output or "", printed) for b, printed in results] == [False, True, True]
     new = rewritten(PAGE, {block.line: printed for block, printed in results})
     assert new == PAGE.replace("two", "one").replace("9 s", "3.5 s")
     with pytest.raises(RuntimeError, match="line 2"):
-        list(run("\n```sh\nfalse\n```\n", tmp_path))
+        list(run("\n```sh\nfalse\n```\n", tmp_path, {}))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "pictures").glob("*.png")))

@@ -239,7 +239,7 @@ DAMAGE = {
     "no config": (remove("config.json"), "has no config.json"),
     "config is no JSON": (write("config.json", b"{"), "cannot be read as JSON"),
     "config is a list": (write("config.json", b"[]"), "JSON object"),
-    "unknown model_type": (change("config.json", model_type="mamba"), "Unknown model_type 'mamba'"),
+    "unknown model_type": (change("config.json", model_type="mamba"), "Unknown model_type mamba"),
     "no sizes": (change("config.json", hidden_size=None), "hidden_size"),
     "absurd sizes": (change("config.json", hidden_size=2**40), "hidden_size"),
     "too many layers": (change("config.json", num_hidden_layers=10**9), "layers"),

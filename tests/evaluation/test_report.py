@@ -102,7 +102,8 @@ def test_markdown_keeps_its_columns_whatever_a_model_is_called() -> None:
     ["", "[]", "{}", '{"task": "x"}', '{"task": "x", "scores": []}', '{"task": 1, "scores": {}}',
      '{"task": "x", "scores": {"a": {"b": "c"}}}', '{"task": "x", "scores": {"a": 1}}',
      '{"task": "x", "scores": {"a": {"b": NaN}}}', '{"task": "x", "scores": {"a": {"b": 1e999}}}',
-     '{"task": "x", "scores": {}, "intervals": {"a": {"b": [1]}}}'],
+     '{"task": "x", "scores": {}, "intervals": {"a": {"b": [1]}}}',
+     '{"task": "x", "scores": {}, "label": 3}'],
 )  # fmt: skip
 def test_what_is_no_report_ends_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
@@ -116,7 +117,7 @@ def test_what_is_no_report_ends_in_a_sentence(tmp_path: Path, text: str) -> None
         {"examples": [1, {"score": "x"}, {"question": 3, "score": 1, "image": []}]},
         {"pictures": "x", "curves": [1]},
         {"curves": {"a": {"x": 1, "y": 2, "lines": {"b": [1]}}}},
-        {"model": [1], "settings": {"a": [None]}, "label": 3, "machine": 2},
+        {"model": [1], "settings": {"a": [None]}, "machine": 2},
     ],
 )
 def test_odd_parts_of_a_report_do_not_end_in_an_error(tmp_path: Path, odd: dict[str, Any]) -> None:
