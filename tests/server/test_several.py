@@ -89,13 +89,13 @@ def test_edits_variations_choices_and_captions_with_layers_on_each(
 ) -> None:
     with several(folder, tmp_path, "--pipeline-parallel", "auto") as (_, url):
         with httpx.Client(base_url=url, verify=False, trust_env=False, timeout=240) as http:
-            files, fields = {"image": photo}, {"seed": "3"}
+            files, fields = {"image": photo}, {"seed": "3", "strength": "0.5"}
             varied = http.post("/v1/images/variations", files=files, data=fields).json()
             body = {"image": photo_url, "max_tokens": 5}
             caption = http.post("/v1/captions", json=body).json()["text"]
             body = {"image": photo_url, "question": QUESTION, "choices": ["a boat", "red"]}
             chosen = http.post("/v1/choices", json=body).json()["choices"]
-        expected = liquid.vary(photo, seed=3)[0].image
+        expected = liquid.vary(photo, strength=0.5, seed=3)[0].image
         drawn = np.asarray(picture(varied["data"][0]["b64_json"]))
         np.testing.assert_array_equal(drawn, np.asarray(expected))
         assert caption == liquid.caption(photo, max_tokens=5)
