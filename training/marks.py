@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.cells import tone_codes
-from training.language.facts import FAR, NEAR, Fact, Facts
+from training.language.facts import Fact, Facts, third
 from training.world import BACKGROUNDS, COLOURS, ROWS, SHAPES, STYLES
 
 # A thing's shape, place across and down, size; things so far (5: no shapes at all); the background;
@@ -28,10 +28,6 @@ Mark = tuple[int, tuple[int, ...]]  # index of a code (or of what follows the co
 
 _NAMES = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\b")
 _COLOURS = re.compile(rf"\b({'|'.join(COLOURS)})\b(?! (?:{'|'.join(SHAPES)})\b)")
-
-
-def _third(share: float) -> int:
-    return (share > NEAR) + (share > FAR)
 
 
 def _last_cell(codes: np.ndarray, thing: Fact) -> int | None:
@@ -65,7 +61,7 @@ def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
 
 def _labels(thing: Fact, number: int = UNKNOWN) -> tuple[int, ...]:
     size = ("small", "large").index(thing.size)
-    place = _third(thing.x), _third(thing.y)
+    place = third(thing.x), third(thing.y)
     colour = list(COLOURS).index(thing.colour)
     return (SHAPES.index(thing.shape), *place, size, number, UNKNOWN, UNKNOWN, colour)
 

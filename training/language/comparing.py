@@ -5,6 +5,7 @@ import random
 from training.language.facts import (
     FAR,
     NEAR,
+    Asked,
     Fact,
     Facts,
     a_colour,
@@ -12,17 +13,12 @@ from training.language.facts import (
     named_once,
     relative_side,
     stands,
+    third,
+    yes,
 )
 from training.language.words import NUMBERS, article, listed, plural
 from training.scenes import PLACES
 from training.world import COLOURS, SHAPES
-
-Asked = tuple[str, str]
-
-
-def _yes(true: bool) -> str:
-    return "yes" if true else "no"
-
 
 _WORDINGS = {
     "left of": ("left of", "to the left of", "on the left of", "left of"),
@@ -72,7 +68,7 @@ def relation(facts: Facts, rng: random.Random) -> Asked | None:
         other_name = other.shape
     forms = ("is the {o} {h} the {n}?", "is the {o} {h} the {n}?", "is {o} {h} {n}?",
              "do you see the {o} {h} the {n}?", "the {o} is {h} the {n}, right?")  # fmt: skip
-    return rng.choice(forms).format(o=other_name, h=how, n=name), _yes(true)
+    return rng.choice(forms).format(o=other_name, h=how, n=name), yes(true)
 
 
 def compare(facts: Facts, rng: random.Random) -> Asked | None:
@@ -99,7 +95,7 @@ def compare(facts: Facts, rng: random.Random) -> Asked | None:
             first, second = asked.name, other.name
             if a.shape != b.shape and rng.random() < 0.6:
                 first, second = asked.shape, other.shape
-            return f"is the {first} {word} than the {second}?", _yes((asked is larger) == more)
+            return f"is the {first} {word} than the {second}?", yes((asked is larger) == more)
         more = rng.random() < 0.5
         word = rng.choice(
             ("larger", "bigger", "largest", "biggest") if more else ("smaller", "smallest")
@@ -110,16 +106,16 @@ def compare(facts: Facts, rng: random.Random) -> Asked | None:
     if dice < 0.65:
         forms = ("are {} the same {}?", "do {} have the same {}?", "are {} of the same {}?",
                  "have {} the same {}?")  # fmt: skip
-        return rng.choice(forms).format(both, a_hue(rng)), _yes(a.colour == b.colour)
+        return rng.choice(forms).format(both, a_hue(rng)), yes(a.colour == b.colour)
     if dice < 0.85:
         forms = ("are {} the same shape?", "do {} have the same shape?", "is it the same shape twice?",
                  "are {} of the same shape?")  # fmt: skip
-        return rng.choice(forms).format(both), _yes(a.shape == b.shape)
+        return rng.choice(forms).format(both), yes(a.shape == b.shape)
     ratio = max(a.side, b.side) / min(a.side, b.side)
     if 1.08 < ratio < 1.3:
         return None
     forms = ("are {} the same size?", "are {} equally big?", "do {} have the same size?")
-    return rng.choice(forms).format(both), _yes(ratio < 1.2)
+    return rng.choice(forms).format(both), yes(ratio < 1.2)
 
 
 _AT = {
@@ -145,7 +141,7 @@ def _stands_at(thing: Fact, place: str) -> bool | None:
         if min(abs(value - NEAR), abs(value - FAR)) < 0.03:
             found.append(None)
         else:
-            found.append(name == (low if value < NEAR else high if value > FAR else "middle"))
+            found.append(name == (low, "middle", high)[third(value)])
     return False if False in found else None if None in found else True
 
 
@@ -162,7 +158,7 @@ def at(facts: Facts, rng: random.Random) -> Asked | None:
         if named is None or true is None:
             return None
         forms = ("is the {n} {w}?", "is the {n} {w}?", "do you see the {n} {w}?", "the {n} is {w}, right?")  # fmt: skip
-        return rng.choice(forms).format(n=named[1], w=where), _yes(bool(true))
+        return rng.choice(forms).format(n=named[1], w=where), yes(bool(true))
     fitting = [thing for thing, true in there if true]
     if len(fitting) > 1 or any(true is None for _, true in there):
         return None
@@ -198,8 +194,8 @@ def _everything(facts: Facts, rng: random.Random) -> Asked | None:
         true = all(c == colour for c in colours)
         if rng.random() < 0.4:
             forms = ("is everything {}?", "is everything {} here?", "is every shape {}?", "is each thing {}?")  # fmt: skip
-            return rng.choice(forms).format(said), _yes(true)
-        return f"are {who} {said}?", _yes(true)
+            return rng.choice(forms).format(said), yes(true)
+        return f"are {who} {said}?", yes(true)
     if dice < 0.6:
         shape = rng.choice(shapes) if rng.random() < 0.8 else rng.choice(SHAPES)
         forms = (
@@ -207,14 +203,14 @@ def _everything(facts: Facts, rng: random.Random) -> Asked | None:
             f"is everything {article(shape)}?",
             f"is every shape {article(shape)}?",
         )
-        return rng.choice(forms), _yes(all(s == shape for s in shapes))
+        return rng.choice(forms), yes(all(s == shape for s in shapes))
     values, what = (colours, rng.choice(("color", "colour"))) if dice < 0.85 else (shapes, "shape")
     alike = len(set(values)) == 1
     if rng.random() < 0.3:
         forms = ("are {} of different {}s?", "do {} have different {}s?", "have {} different {}s?")
-        return rng.choice(forms).format(who, what), _yes(len(set(values)) == len(values))
+        return rng.choice(forms).format(who, what), yes(len(set(values)) == len(values))
     forms = ("are {} the same {}?", "do {} have the same {}?", "have {} the same {}?", "are {} of the same {}?")  # fmt: skip
-    return rng.choice(forms).format(who, what), _yes(alike)
+    return rng.choice(forms).format(who, what), yes(alike)
 
 
 def either(facts: Facts, rng: random.Random) -> Asked | None:
@@ -279,13 +275,13 @@ def _so_many(facts: Facts, rng: random.Random) -> Asked:
     many, word = plural(noun), NUMBERS[asked]
     if rng.random() < 0.3:
         forms = ("is there more than one {o}?", "are there several {m}?", "do you see more than one {o}?")  # fmt: skip
-        return rng.choice(forms).format(o=noun, m=many), _yes(there > 1)
+        return rng.choice(forms).format(o=noun, m=many), yes(there > 1)
     if asked == 1:
         forms = ("is there only one {}?", "is there just one {}?", "is there exactly one {}?")
-        return rng.choice(forms).format(noun), _yes(there == 1)
+        return rng.choice(forms).format(noun), yes(there == 1)
     forms = ("are there {}?", "do you see {}?", "are there exactly {}?", "does the picture show {}?",
              "is it {}?", "are these {}?")  # fmt: skip
-    return rng.choice(forms).format(f"{word} {many}"), _yes(there == asked)
+    return rng.choice(forms).format(f"{word} {many}"), yes(there == asked)
 
 
 def _more(facts: Facts, rng: random.Random) -> Asked | None:
@@ -296,7 +292,7 @@ def _more(facts: Facts, rng: random.Random) -> Asked | None:
     first, second = (sum(t.shape == s for t in facts.things) for s in (a, b))
     if rng.random() < 0.5 and first != second:
         return f"are there more {plural(a)} or {plural(b)}?", plural(a if first > second else b)
-    return f"are there more {plural(a)} than {plural(b)}?", _yes(first > second)
+    return f"are there more {plural(a)} than {plural(b)}?", yes(first > second)
 
 
 def same(facts: Facts, rng: random.Random) -> Asked | None:
@@ -314,7 +310,7 @@ def same(facts: Facts, rng: random.Random) -> Asked | None:
         hue = a_hue(rng)
         forms = ("is the {a} the same {h} as the {b}?", "do the {a} and the {b} have the same {h}?",
                  "does the {a} have the same {h} as the {b}?", "are the {a} and the {b} the same {h}?")  # fmt: skip
-        return rng.choice(forms).format(a=one, b=two, h=hue), _yes(a.colour == b.colour)
+        return rng.choice(forms).format(a=one, b=two, h=hue), yes(a.colour == b.colour)
     ratio = a.side / b.side
     if 1 / 1.3 < ratio < 1.3:
         if 1 / 1.08 < ratio < 1.08 and dice < 0.6:
@@ -330,7 +326,7 @@ def same(facts: Facts, rng: random.Random) -> Asked | None:
         return rng.choice(forms).format(
             w=word, a=one, b=two
         ), f"the {(larger if more else smaller).name}"
-    return f"is the {one} {word} than the {two}?", _yes((a is larger) == more)
+    return f"is the {one} {word} than the {two}?", yes((a is larger) == more)
 
 
 def most(facts: Facts, rng: random.Random) -> Asked | None:

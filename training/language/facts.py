@@ -18,6 +18,18 @@ CAPTION_CUE = "The caption of this image is:"
 
 
 
+Asked = tuple[str, str]  # a question and its answer
+
+
+def yes(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+def third(share: float) -> int:
+    """In which third of a picture's width or height a place is: 0, 1 or 2."""
+    return (share > NEAR) + (share > FAR)
+
+
 @dataclass(frozen=True)
 class Fact:
     """A thing in a picture; middle and side as shares of the picture's width and height."""

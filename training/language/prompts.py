@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, replace
 
 from training.language import words
+from training.language.forms import ALIKE, ENDS, RELATIONS, STARTS
 from training.language.words import article, listed, plural, typed
 from training.scenes import (
     PLACES,
@@ -14,86 +15,6 @@ from training.scenes import (
     light_background,
 )
 from training.world import COLOURS, COLUMNS, SHAPES, WIDE_COLUMNS, Scene, Thing
-
-STARTS = (
-    "draw", "draw me", "draw", "please draw", "can you draw", "could you draw", "paint", "make",
-    "make me", "create", "generate", "show me", "show", "i want", "i'd like", "give me", "i need",
-    "an image of", "a picture of", "a drawing of", "picture of", "image of", "drawing of",
-    "draw a picture of", "generate an image of", "create an image with", "a picture with",
-    "an image with", "please make", "please show me", "can you make", "could you please draw",
-    "can you show me", "can you please draw me", "i would like", "i would like to see", "let me see",
-    "i want to see", "there is", "render", "sketch", "a photo of", "a painting of", "an icon of",
-    "an illustration of", "produce", "would you draw", "will you draw", "hey, draw", "now draw",
-    "let's draw", "please paint", "please create", "try to draw", "i want a picture of", "design",
-    "can i have", "could i get", "may i see", "just", "simply", "only", "display", "a sketch of",
-    "make a picture of", "give me a picture of", "show me a picture of", "generate a picture of",
-    "could you make me", "do", "put", "here is", "this is", "imagine", "a simple drawing of",
-)  # fmt: skip
-ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
-_BESIDE = (
-    "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} & {b}", "{a}, {b}", "{a} with {b}",
-    "{a} next to {b}", "{a} next to {b}", "{a} beside {b}", "{a} left of {b}", "{a} near {b}",
-    "{a} to the left of {b}", "{b} to the right of {a}", "{b} right of {a}", "{a} by {b}",
-    "{a} on the left and {b} on the right", "{b} on the right and {a} on the left",
-    "{a} on the left, {b} on the right", "on the left {a}, on the right {b}", "{a} plus {b}",
-    "left {a}, right {b}", "{a} and {b} side by side", "{a} and {b} next to each other",
-    "{a} inside {b}", "{a} in {b}", "{a} together with {b}", "{a} in front of {b}", "{a} then {b}",
-    "{a} alongside {b}", "both {a} and {b}", "{a} followed by {b}", "{a} behind {b}",
-    "{a} as well as {b}", "{a} touching {b}", "{a} around {b}", "{a} and also {b}", "{a} + {b}",
-    "{a} with {b} to its right", "{a} with {b} on its right", "{b} with {a} on its left",
-    "{b} with {a} to its left", "{a} and to the right of it {b}", "{a} and next to it {b}",
-    "{a} and beside it {b}", "{a} with {b} inside", "{a} and {b} together", "{a} close to {b}",
-    "{a} and {b} in a row", "{a} with {b} next to it", "{a} overlapping {b}", "{a} or {b}",
-    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a}; {b}", "one is {a}, the other is {b}",
-)  # fmt: skip
-_STACKED = (
-    "{a} above {b}", "{a} above {b}", "{a} over {b}", "{a} over {b}", "{a} on top of {b}",
-    "{b} below {a}", "{b} below {a}", "{b} under {a}", "{b} under {a}", "{b} underneath {a}",
-    "{b} beneath {a}", "{a} at the top and {b} at the bottom", "{a} on top and {b} below",
-    "{b} at the bottom and {a} at the top", "{a} on top, {b} below it", "top {a}, bottom {b}",
-    "{a} and {b} below it", "{a} and under it {b}", "{a} with {b} below it", "{a} with {b} under it",
-    "{b} with {a} above it", "{b} with {a} on top", "{a} hovering over {b}", "{a} higher than {b}",
-    "{a} stacked on {b}", "{a} on {b}", "{b} and above it {a}", "{a} and {b} on top of each other",
-    "{a} standing on {b}", "at the top {a}, at the bottom {b}", "{a} sitting on {b}",
-)  # fmt: skip
-_ROW = (
-    "{list}", "{list}", "{list}", "{list}", "{list} in a row", "{list} side by side",
-    "from left to right {list}", "{list} from left to right", "a row of {list}", "{a}, {b}, {c}",
-    "{a} and {b} and {c}", "{a} next to {b} next to {c}", "{a}, {b}, and {c}", "{a} {b} {c}",
-    "{b} between {a} and {c}", "{b} between {a} and {c}", "{b} in between {a} and {c}",
-    "left {a}, middle {b}, right {c}", "{list} next to each other", "{a}, then {b}, then {c}",
-    "{list} in a line", "{a} with {b} and {c}", "{b} with {a} on the left and {c} on the right",
-    "{a} on the left, {b} in the middle and {c} on the right", "three shapes: {a}, {b} and {c}",
-)  # fmt: skip
-_COLUMN = (
-    "{list} in a column", "{list} stacked", "{a} above {b} above {c}", "{list} from top to bottom",
-    "a column of {list}", "{list} on top of each other", "{list} below each other", "{a} over {b} over {c}",
-    "{list} one above the other", "{a} on top of {b} on top of {c}", "a stack of {list}",
-)  # fmt: skip
-_PAIR_ABOVE = (
-    "{a} and {b} above {c}", "{c} below {a} and {b}", "{a} and {b} over {c}", "{c} under {a} and {b}",
-    "{a} and {b} at the top and {c} at the bottom", "{c} underneath {a} and {b}",
-)  # fmt: skip
-_PAIR_BELOW = (
-    "{a} above {b} and {c}", "{b} and {c} below {a}", "{a} over {b} and {c}", "{b} and {c} under {a}",
-    "{a} on top of {b} and {c}", "{a} at the top and {b} and {c} at the bottom",
-)  # fmt: skip
-_FOUR = ("{list}", "{list}", "{list} in the corners", "four shapes: {list}", "{list} in a square")
-RELATIONS = {
-    "beside": _BESIDE, "stacked": _STACKED, "row": _ROW, "column": _COLUMN,
-    "pair_above": _PAIR_ABOVE, "pair_below": _PAIR_BELOW, "four": _FOUR,
-}  # fmt: skip
-_ALIKE = {
-    2: {
-        "beside": ("{}", "{}", "{}", "{} side by side", "{} next to each other", "{} in a row"),
-        "stacked": ("{} one above the other", "{} on top of each other", "{} in a column"),
-    },
-    3: {
-        "row": ("{}", "{}", "{}", "{} in a row", "{} in a row", "{} in a line", "a row of {}"),
-        "column": ("{} in a column", "{} stacked", "{} on top of each other", "a column of {}"),
-    },
-    4: {"four": ("{}", "{}", "{}", "{} in a square", "{} in the corners", "{} in a row")},
-}
 
 
 @dataclass(frozen=True)
@@ -328,7 +249,7 @@ def _alike(background: str, rng: random.Random) -> Wanted:
         text = noun  # a bare plural
     if rng.random() < 0.04:
         text = " and ".join([article(f"{colour} {shape}")] * number)
-    forms = _ALIKE[number]
+    forms = ALIKE[number]
     arrangement = rng.choices(list(forms), [4, 1][: len(forms)])[0]
     return Wanted([named.thing] * number, arrangement, rng.choice(forms[arrangement]).format(text))
 

@@ -7,6 +7,7 @@ from training.language import comparing
 from training.language.facts import (
     FAR,
     NEAR,
+    Asked,
     Facts,
     a_colour,
     a_hue,
@@ -14,6 +15,7 @@ from training.language.facts import (
     caption,
     named_once,
     things_phrase,
+    yes,
 )
 from training.language.words import (
     NUMBERS,
@@ -25,14 +27,7 @@ from training.language.words import (
 )
 from training.world import COLOURS, SHAPES, STYLES
 
-Asked = tuple[str, str]
-
-
 # Questions. Each function returns None if its kind does not fit the picture.
-
-
-def _yes(true: bool) -> str:
-    return "yes" if true else "no"
 
 
 _ONES = (
@@ -57,7 +52,7 @@ def _exists(facts: Facts, rng: random.Random) -> Asked:
     if kind == "any":
         question = rng.choice(("is there anything?", "do you see anything?", "is the picture empty?",
                                "is it empty?", "is there anything in the picture?"))  # fmt: skip
-        return question, _yes(("empty" in question) != bool(pairs))
+        return question, yes(("empty" in question) != bool(pairs))
     want = rng.random() < 0.5 and bool(pairs)
     if kind == "shape":
         shape = rng.choice(sorted(shapes if want else set(SHAPES) - shapes))
@@ -74,7 +69,7 @@ def _exists(facts: Facts, rng: random.Random) -> Asked:
                 "is there any {} in the picture?", "is there {}?", "is {} in the picture?",
                 "are there any {} things?", "are there any {} shapes?", "does it contain {}?",
             )  # fmt: skip
-            return rng.choice(forms).format(word), _yes(true)
+            return rng.choice(forms).format(word), yes(true)
     else:
         near = [(c, s) for c in COLOURS for s in SHAPES if (c in colours) != (s in shapes)]
         crossed = [(c, s) for c in sorted(colours) for s in sorted(shapes)]
@@ -82,7 +77,7 @@ def _exists(facts: Facts, rng: random.Random) -> Asked:
         pair = rng.choice(sorted(pairs)) if want else rng.choice(others or [("red", "circle")])
         one, true = f"{a_colour(pair[0], rng)} {a_shape(pair[1], rng)}", pair in pairs
     form = rng.choice(_ONES)
-    return form.format(a=article(one), one=one, many=plural(one)), _yes(true)
+    return form.format(a=article(one), one=one, many=plural(one)), yes(true)
 
 
 def _is_it(facts: Facts, rng: random.Random) -> Asked | None:
@@ -103,26 +98,26 @@ def _is_it(facts: Facts, rng: random.Random) -> Asked | None:
         if dice < 0.4:
             forms = ("is {w} {c}?", "is {w} {c}?", "{c}?", "is {w} {c} or not?", "{w} is {c}, right?",
                      "is the color {c}?", "would you say {w} is {c}?", "is {w} a {c} one?")  # fmt: skip
-            return rng.choice(forms).format(w=what, c=colour_said), _yes(want)
+            return rng.choice(forms).format(w=what, c=colour_said), yes(want)
         if dice < 0.75:
             forms = ("is {w} {s}?", "is {w} {s}?", "is {w} {s} or not?", "{w} is {s}, right?",
                      "does {w} look like {s}?", "is {w} {s}?", "do you think {w} is {s}?")  # fmt: skip
-            return rng.choice(forms).format(w=what, s=article(shape_said)), _yes(want)
+            return rng.choice(forms).format(w=what, s=article(shape_said)), yes(want)
         if not want:
             colour, shape = rng.choice(((thing.colour, shape), (colour, thing.shape)))
         pair = article(f"{colour} {shape}")
         return rng.choice(("is {w} {p}?", "is {w} {p}?", "does the picture show {p}?")).format(
             w=what, p=pair
-        ), _yes(want)
+        ), yes(want)
     if shapes.count(thing.shape) == 1 and rng.random() < 0.6:
         named = a_shape(thing.shape, rng)
         forms = ("is the {s} {c}?", "is the {s} {c}?", "is the {s} {c} or not?", "the {s} is {c}, right?",
                  "is the color of the {s} {c}?", "does the {s} look {c}?")  # fmt: skip
-        return rng.choice(forms).format(s=named, c=colour_said), _yes(want)
+        return rng.choice(forms).format(s=named, c=colour_said), yes(want)
     if colours.count(thing.colour) == 1:
         forms = ("is the {c} thing {s}?", "is the {c} shape {s}?", "is the {c} one {s}?",
                  "is the {c} object {s}?")  # fmt: skip
-        return rng.choice(forms).format(c=thing.colour, s=article(shape_said)), _yes(want)
+        return rng.choice(forms).format(c=thing.colour, s=article(shape_said)), yes(want)
     return None
 
 
@@ -278,7 +273,7 @@ def _size(facts: Facts, rng: random.Random) -> Asked | None:
     if rng.random() < 0.4:
         size = rng.choice(("small", "large"))
         word = rng.choice({"small": ("small", "little", "tiny"), "large": ("large", "big")}[size])
-        return f"is {name} {word}?", _yes(size == thing.size)
+        return f"is {name} {word}?", yes(size == thing.size)
     forms = ("how big is {}?", "what size is {}?", "is {} small or large?", "how large is {}?",
              "is {} big or small?", "what is the size of {}?")  # fmt: skip
     return rng.choice(forms).format(name), thing.size
@@ -299,16 +294,16 @@ def _background(facts: Facts, rng: random.Random) -> Asked:
         colour = facts.background if want else rng.choice([c for c in others if c != facts.background])
         said = rng.choice(("is the background {}?", "is the background {}?", "is it on {}?",
                            "is the backdrop {}?", "is it {} behind?"))  # fmt: skip
-        return said.format(colour), _yes(want)
+        return said.format(colour), yes(want)
     if dice < 0.92:
         style = rng.choice(STYLES)
         return rng.choice(("is the background {}?", "is the background {} or not?")).format(
             style
-        ), _yes(style == facts.style)
+        ), yes(style == facts.style)
     forms = ("is the background plain or striped?", "what style is the background?",
              "is the background striped or plain?", "are there stripes?", "does it have stripes?")  # fmt: skip
     question = rng.choice(forms)
-    answer = _yes(facts.style == "striped") if question.endswith("stripes?") else facts.style
+    answer = yes(facts.style == "striped") if question.endswith("stripes?") else facts.style
     return question, answer
 
 
