@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import pickle
 import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import is_dataclass
 from itertools import count
 from typing import Literal, ParamSpec, TypeVar
 
@@ -26,7 +28,7 @@ from liquid_mlx.server.errors import APIError
 from liquid_mlx.server.metrics import Metrics
 from liquid_mlx.server.models import Models
 from liquid_mlx.server.run import server
-from liquid_mlx.server.scheduler import Ended, Job, Kind, Scheduler, Task, Work
+from liquid_mlx.server.scheduler import Ended, Job, Kind, Order, Scheduler, Task, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +36,22 @@ TICK = 0.05  # seconds between rounds where there is nothing to do: a rank that 
 # Errors of this machine alone, behind which the ranks may not be at the same place any more.
 PARTING = (MemoryError, OSError, RuntimeError)
 Told = tuple[list[int], list[tuple[int, str, Kind, Job]]]  # jobs given up, jobs that begin
+
+
+class _Orders(pickle.Unpickler):
+    """Reads what rank 0 tells: jobs of this server and their settings, and nothing that acts."""
+
+    _modules = tuple(f"liquid_mlx.{name}" for name in ("params", "server.requests", "server.jobs"))
+
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) == (Order.__module__, Order.__name__):
+            return Order
+        if module in self._modules and "." not in name:
+            found: object = super().find_class(module, name)
+            plain = is_dataclass(found) or hasattr(found, "__wrapped__")  # settings, or a job
+            if plain and getattr(found, "__module__", "") == module:
+                return found
+        raise DistributedError(f"Rank 0 tells of {module}.{name}, which is no job.")
 
 
 class SharedModels(Models):
@@ -137,8 +155,7 @@ class Follower(_Rank):
         for name in self.models.names:
             self.models.load(name)
         while text := self._team.from_first(""):
-            # From rank 0, which is a process of the same user.
-            told: Told = pickle.loads(base64.b64decode(text))  # noqa: S301
+            told: Told = _Orders(io.BytesIO(base64.b64decode(text))).load()
             numbers, begin = told
             chosen = [Task(_Unheard(model, kind, job), 0, n) for n, model, kind, job in begin]
             self._go_on([task for task in self._running if task.number in numbers], chosen)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import os
+import pickle
 import re
 import signal
 import subprocess
@@ -16,7 +20,11 @@ import numpy as np
 import pytest
 from openai import OpenAI
 
+from liquid_mlx.errors import DistributedError
 from liquid_mlx.model import Liquid
+from liquid_mlx.params import TextParams
+from liquid_mlx.server import jobs, requests
+from liquid_mlx.server import several as several_server
 from tests.distributed.launch import LIQUID, ended, started
 from tests.server.conftest import picture
 from tests.server.test_openai import QUESTION, asked
@@ -159,3 +167,18 @@ def test_jobs_can_be_told_to_other_processes(converted: Callable[..., Path]) -> 
         jobs.complete([1, 2], 1, True, 0, text),
     ):
         assert pickle.loads(pickle.dumps(job)) == job  # noqa: S301
+
+
+@pytest.mark.parametrize(
+    "told", [os.system, os.getcwd, base64.b64decode, jobs.partial_rows, several_server.lead]
+)
+def test_nothing_but_jobs_is_read_from_another_process(told: object) -> None:
+    with pytest.raises(DistributedError, match="no job"):
+        several_server._Orders(io.BytesIO(pickle.dumps(([], [(0, "", "text", told)])))).load()
+
+
+def test_jobs_are_read_as_they_were_told() -> None:
+    settings = requests.TextSettings(TextParams(max_new_tokens=3), stop=("x",))
+    turns = [requests.Turn("user", [requests.Part(text="hello"), requests.Part(picture=b"abc")])]
+    told = [1], [(2, "demo", "text", jobs.answer(turns, 7, settings))]
+    assert several_server._Orders(io.BytesIO(pickle.dumps(told))).load() == told
