@@ -12,19 +12,9 @@ import numpy as np
 import pytest
 
 from liquid_mlx.model import Liquid
+from tests.evaluation.harness import TASK, log_likelihood
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the harness and what it imports
-TASK = """
-task: colours
-dataset_path: json
-dataset_kwargs: {data_files: {test: TEST}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "Question: {{question}}\\nAnswer:"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{label}}"
-metric_list: [{metric: acc}]
-"""
 
 
 @pytest.fixture
@@ -33,13 +23,6 @@ def lm(tiny: Liquid) -> Any:
     from liquid_mlx.evaluation.lm_eval_model import LiquidLM
 
     return LiquidLM(tiny, batch_size=3)
-
-
-def log_likelihood(liquid: Liquid, context: list[int], text: list[int]) -> tuple[float, bool]:
-    logits = np.array(liquid.logits(context + text[:-1]))[len(context) - 1 :].astype(float)
-    logs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-    picked = logs[np.arange(len(text)), text]
-    return float(picked.sum()), bool((logits.argmax(-1) == text).all())
 
 
 def test_a_local_task_runs_end_to_end(lm: Any, tiny: Liquid, tmp_path: Path) -> None:

@@ -7,31 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from tests.evaluation.harness import TASK, log_likelihood
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # of the harness and what it imports
 ]
-TASK = """
-task: colours
-dataset_path: json
-dataset_kwargs: {data_files: {test: TEST}}
-test_split: test
-output_type: multiple_choice
-doc_to_text: "Question: {{question}}\\nAnswer:"
-doc_to_choice: "{{choices}}"
-doc_to_target: "{{label}}"
-metric_list: [{metric: acc}]
-"""
 CHOICES = ["red", "dark blue", "green"]
-
-
-def log_likelihood(liquid, context, both):
-    """Of what follows ``context`` in ``both``, and whether it is what greedy decoding gives."""
-    logits = np.array(liquid.logits(both[:-1])).astype(float)[len(context) - 1 :]
-    logs = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-    found = both[len(context) :]
-    picked = logs[np.arange(len(found)), found]
-    return picked.sum(), bool((logs.argmax(-1) == found).all())
 
 
 @pytest.mark.parametrize("together", [1, 4])
@@ -70,7 +52,8 @@ def test_log_likelihoods_of_a_task_are_those_of_the_library(served, liquid, tmp_
         for (total, greedy), choice in zip(sample["filtered_resps"], CHOICES, strict=True):
             context = tokenize.encode(text, add_special_tokens=False)
             both = tokenize.encode(f"{text} {choice}", add_special_tokens=False)
-            expected, same = log_likelihood(liquid, context, both)
+            at = len(context)
+            expected, same = log_likelihood(liquid, both[:at], both[at:])
             assert total == pytest.approx(expected, abs=1e-4)
             assert greedy == same
             totals.append(total)
