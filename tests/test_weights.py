@@ -12,6 +12,7 @@ from liquid_mlx.config import LiquidConfig
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_json
 from liquid_mlx.nn.cache import KVCache
+from liquid_mlx.nn.linear import Linear
 from liquid_mlx.weights import load_backbone, load_vqgan
 
 
@@ -110,6 +111,33 @@ def test_loading_reads_no_global_random_state(converted):
     mx.random.seed(7)
     load(converted("gemma_tiny"))
     assert mx.random.uniform(shape=(4,)).tolist() == expected
+
+
+def quantized_layers(backbone):
+    return [m for m in backbone.modules() if isinstance(m, Linear) and m.quantization]
+
+
+@pytest.mark.parametrize(
+    "how", [{"q_bits": 4, "q_group_size": 32}, {"q_mode": "mxfp4"}, {"q_mode": "nvfp4"}]
+)
+def test_a_cpu_with_memory_unpacks_weights_and_computes_the_same(converted, how, monkeypatch):
+    folder = converted("qwen2_tiny", quantize=True, **how)
+    plain, _ = load(folder)
+    monkeypatch.setattr("liquid_mlx.weights.available", lambda: 10_000)
+    packed, _ = load(folder)
+    assert not quantized_layers(plain)
+    assert quantized_layers(packed)
+    ids = mx.array([[2, 300, 301, 302, 7]])
+    expected, got = (
+        np.array(b.head()(b(ids, KVCache.empty(b.config, 1, 5, mx.float32))))
+        for b in (packed, plain)
+    )
+    np.testing.assert_allclose(got, expected, atol=2e-4)
+
+
+def test_half_precision_stays_packed(converted):
+    folder = converted("gemma_tiny", quantize=True, q_bits=8, q_group_size=32)
+    assert quantized_layers(load(folder, "bfloat16")[0])
 
 
 def test_quantized_layers_answer_like_their_dequantized_twins(converted):

@@ -286,11 +286,17 @@ class Backbone(nn.Module):
 
         return logits
 
-    def fuse(self) -> None:
-        """Fold the norms, join the projections that read the same input, lay weights out."""
+    def fuse(self, unpack: bool = False) -> None:
+        """Fold the norms, join the projections that read the same input, lay weights out.
+
+        Args:
+            unpack: make quantized matrices dense, in float32.
+        """
         for module in self.modules():
             if isinstance(module, RMSNorm):
                 module.fold()
+            elif isinstance(module, Linear) and unpack:
+                module.unpack()
         for block in self.model.layers:
             _join(block.self_attn, "qkv_proj", JOINED["qkv_proj"])
             _join(block.mlp, "gate_up_proj", JOINED["gate_up_proj"])

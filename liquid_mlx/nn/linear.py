@@ -94,6 +94,14 @@ class Linear(nn.Module):
         q = self.quantization
         return self.weight if q is None else self._unpacked(slice(None), q)
 
+    def unpack(self) -> None:
+        """Become dense in float32, once and for all."""
+        if self.quantization is not None:
+            self.weight = self.dense().astype(mx.float32)
+            for name in ("scales", "biases"):
+                self.pop(name, None)
+            self.quantization = None
+
     def _unpacked(self, rows: mx.array | slice, q: Quantization) -> mx.array:
         return mx.dequantize(
             self.weight[rows],
