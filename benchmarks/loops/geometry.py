@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import liquid_mlx
+from liquid_mlx.convert import convert
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,21 @@ def converted(folder: Path) -> Model:
     return Model(config, liquid["image_offset"], liquid["vqgan"]["n_embed"], grid, folder)
 
 
+@cache
+def dense_demo() -> tempfile.TemporaryDirectory[str]:
+    """The bundled model with plain weights, which every loop opens, until this process ends."""
+    folder = tempfile.TemporaryDirectory()
+    bundled = Path(liquid_mlx.__file__).parent / "demo"
+    convert(bundled, Path(folder.name) / "demo", dequantize=True, verify_result=False)
+    return folder
+
+
 def named(name: str) -> Model:
-    """``mid``, ``7b``, ``demo`` or a converted folder."""
+    """``mid``, ``7b``, ``demo`` or a converted folder without quantization."""
     if name == "mid":
         return MID
     if name == "7b":
         return LIQUID_7B
     if name == "demo":
-        return converted(Path(__file__).parents[2] / "liquid_mlx" / "demo")
+        return converted(Path(dense_demo().name) / "demo")
     return converted(Path(name))
