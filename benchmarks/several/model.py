@@ -173,7 +173,11 @@ def work(folder: Path, way: str, codes: int, rounds: int) -> None:
     }
     if team.group is not None:
         other = Drawing(load_backbone(folder, whole, "float32"))
-        found["rounds"] = [one_round(team, way, part, other, codes) for _ in range(rounds)]
+        found["rounds"] = []
+        for _ in range(rounds):
+            found["rounds"].append(one_round(team, way, part, other, codes))
+            if team.first:
+                print(json.dumps(found["rounds"][-1]), file=sys.stderr)
     ranks = team.gather(found)
     if team.first:
         print(json.dumps(ranks))
@@ -239,8 +243,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", nargs=2, metavar=("FOLDER", "WAY"), help=argparse.SUPPRESS)
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
-    parser.add_argument("--codes", type=int, default=12, help="of each kind in a round")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--codes", type=int, default=8, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if options.work:
         work(Path(options.work[0]), options.work[1], options.codes, options.rounds)

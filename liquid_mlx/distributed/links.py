@@ -13,7 +13,7 @@ from liquid_mlx.device import on_gpu
 from liquid_mlx.errors import lost_peer
 
 SMALL = 20  # all-sums that are timed, of what a decoding step sends
-STEPS = 5  # pieces of work that are timed, with all-sums in between and without
+STEPS = 7  # chains of so many all-sums, with work in between, that are timed
 LARGE = 3
 MEGABYTES = 8
 
@@ -61,24 +61,24 @@ def measure(group: mx.distributed.Group, *, hidden: int = 3072, inner: int = 307
             x = join(x @ up @ down)
         return x
 
-    def slowest(value: float) -> float:
-        return float(mx.distributed.all_max(mx.array(value), group=group))
+    def seconds(make: Callable[[], mx.array]) -> float:
+        mx.eval(all_sum(mx.zeros(1)))  # all begin at once
+        start = time.perf_counter()
+        mx.eval(make())
+        return time.perf_counter() - start
 
-    def seconds(array: Callable[[], mx.array], times: int) -> float:
-        found = []
-        for _ in range(times + 1):
-            mx.eval(all_sum(mx.zeros(1)))  # all begin at once
-            start = time.perf_counter()
-            mx.eval(array())
-            found.append(time.perf_counter() - start)
-        return slowest(statistics.median(found[1:]))  # the first one is for warming up
+    def slowest(make: Callable[[], float], times: int) -> float:
+        found = [make() for _ in range(times + 1)][1:]  # the first one is for warming up
+        return float(mx.distributed.all_max(mx.array(statistics.median(found)), group=group))
+
+    def added() -> float:
+        return seconds(lambda: step(all_sum)) - seconds(lambda: step(lambda x: x))
 
     try:
-        alone = seconds(lambda: all_sum(rows), SMALL)
-        together = seconds(lambda: step(all_sum), STEPS)
-        apart = seconds(lambda: step(lambda x: x), STEPS)
-        whole = seconds(lambda: all_sum(large), LARGE)
+        alone = slowest(lambda: seconds(lambda: all_sum(rows)), SMALL)
+        latency = max(slowest(added, STEPS), 0.0) / SMALL
+        whole = slowest(lambda: seconds(lambda: all_sum(large)), LARGE)
     except RuntimeError as error:
         raise lost_peer(error) or error from None
     moved = 2 * (group.size() - 1) / group.size() * large.nbytes
-    return Links(group.size(), max(together - apart, 0.0) / SMALL, alone, moved / whole)
+    return Links(group.size(), latency, alone, moved / whole)
