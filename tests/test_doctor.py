@@ -31,7 +31,7 @@ def test_a_machine_that_draws_as_the_makers_did_passes(remembered):
     passed = {finding.name for finding in found if finding.state == "passed"}
     assert {"drawing", "decoding", "encoding", "answers", "a second thread"} <= passed
     skipped = {finding.group for finding in found if finding.state == "skipped"}
-    assert skipped == (set() if on_gpu() else {"float32", "kernels"})
+    assert skipped == {"links"} | (set() if on_gpu() else {"float32", "kernels"})
 
 
 @pytest.mark.parametrize("broken", ["drawing", "decoding", "encoding", "answers"])

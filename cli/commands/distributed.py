@@ -80,6 +80,7 @@ def _measure(as_json: bool, quiet: bool) -> None:
     values: dict[str, Any] = {
         "ranks": links.ranks,
         "latency_seconds": links.latency,
+        "alone_seconds": links.alone,
         "bytes_per_second": links.bandwidth,
     }
     if as_json:
@@ -88,7 +89,7 @@ def _measure(as_json: bool, quiet: bool) -> None:
     print_fields(
         {
             "processes": str(links.ranks),
-            "an all-sum": f"{links.latency * 1e6:.0f} us",
+            "an all-sum": f"{links.latency * 1e6:.0f} us of a step ({links.alone * 1e6:.0f} alone)",
             "a link": f"{links.bandwidth / 1e9:.2f} GB/s",
         }
     )

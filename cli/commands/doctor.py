@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .. import options
+from .. import options, together
 from ..printer import print_fields, print_json
 from ..terminal import Status, one_line
 
@@ -18,15 +18,24 @@ def doctor(
 ) -> None:
     """Check that this machine computes what it should. Compiles every kernel and compares it
     with plain MLX, draws with the bundled model and compares with stored codes, and times it.
-    The report is made to be pasted; what cannot be checked here is listed as skipped."""
-    from liquid_mlx.doctor import examine, machine  # MLX, which help does without
+    The report is made to be pasted; what cannot be checked here is listed as skipped.
+    Started on several machines by mlx.launch it also times their links."""
+    from liquid_mlx.doctor import Finding, Subject, examine, machine  # MLX: help does without
+    from liquid_mlx.hub import DEMO, resolve
 
     findings = []
     with Status(quiet) as status:
+        team = together.start(status)
         status.start("doctor")
-        for finding, total in examine():
+        for finding, total in examine(Subject(resolve(DEMO), team=team)):
             findings.append(finding)
             status.progress(f"{finding.group}: {finding.name}", len(findings), total, "checks")
+    wrong = [asdict(finding) for finding in findings if finding.state == "failed"]
+    for rank, others in enumerate(team.gather(wrong)):
+        for one in others if rank else ():
+            findings.append(Finding(**{**one, "name": f"rank {rank}, {one['name']}"}))
+    if not team.first:
+        raise typer.Exit(bool(wrong))
     about = machine()
     counts = {
         state: sum(finding.state == state for finding in findings)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.doctor.stored import STORED, digests
 from liquid_mlx.files import read_json
 from liquid_mlx.kernels.dispatch import Backend
@@ -45,13 +46,15 @@ class Finding:
 
 @dataclass
 class Subject:
-    """What is examined: a model's folder, and the kernels' backend (None: this device's best)."""
+    """What is examined: a model's folder, the kernels' backend (None: this device's best), and the
+    links between the processes of a team."""
 
     folder: Path
     backend: Backend | None = None
     codes: tuple[int, ...] = (512, 8192)  # that the sampler is tried with
     width: int = 3072
     channels: int = 128
+    team: Team = field(default_factory=Team)
 
     @cached_property
     def liquid(self) -> Liquid:

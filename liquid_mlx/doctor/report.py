@@ -12,23 +12,22 @@ import mlx.core as mx
 from liquid_mlx._version import __version__
 from liquid_mlx.doctor.checks import Check, Finding, Subject, run
 from liquid_mlx.doctor.kernels import kernels, precision
+from liquid_mlx.doctor.links import links
 from liquid_mlx.doctor.model import drawing, speed, threads
-from liquid_mlx.hub import DEMO, resolve
 from liquid_mlx.memory import available
 
-# A further concern, such as the links between several machines, is a further function here.
 GROUPS: tuple[Callable[[Subject], list[Check]], ...] = (
     precision,
     kernels,
     drawing,
     threads,
     speed,
+    links,
 )
 
 
-def examine(subject: Subject | None = None) -> Iterator[tuple[Finding, int]]:
+def examine(subject: Subject) -> Iterator[tuple[Finding, int]]:
     """Run every check: each finding as it comes, with the number of all."""
-    subject = subject or Subject(resolve(DEMO))
     checks = [check for group in GROUPS for check in group(subject)]
     for check in checks:
         yield run(check), len(checks)

@@ -40,10 +40,18 @@ class Task(NamedTuple):
     what: str
 
 
-def compare(size: int, tasks: list[Task], folder: Path) -> list[list[dict[str, Any]]]:
-    """For each rank what its worker says of each task; every rank's is that of one process."""
-    arguments = [text for task in tasks for text in map(str, task)]
-    ranks = ring(size, [sys.executable, "-m", "tests.distributed.worker", *arguments], folder)
+def compare(
+    size: int, tasks: list[Task], folder: Path, refused: dict[Task, str] | None = None
+) -> list[list[dict[str, Any]]]:
+    """For each rank what its worker says of each task; every rank's is that of one process.
+
+    Those of ``refused`` must fail, with these words.
+    """
+    refused = refused or {}
+    every = [*tasks, *refused]
+    arguments = [text for task in every for text in map(str, task)]
+    command = [sys.executable, "-m", "tests.distributed.worker", *arguments]
+    ranks = ring(size, command, folder, seconds=1200)
     assert [rank.code for rank in ranks] == [0] * size, [rank.err[-2000:] for rank in ranks]
     found: list[list[dict[str, Any]]] = [json.loads(rank.out) for rank in ranks]
     for i, task in enumerate(tasks):
@@ -53,6 +61,9 @@ def compare(size: int, tasks: list[Task], folder: Path) -> list[list[dict[str, A
             np.testing.assert_allclose(rank[i]["logits"], whole["logits"], atol=2e-4)
             for name in ("codes", "text", "answer"):
                 assert rank[i].get(name) == whole.get(name), (task, name)
+    for rank in found:
+        for (task, said), one in zip(refused.items(), rank[len(tasks) :], strict=True):
+            assert said in one.get("error", ""), (task, one)
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from liquid_mlx.distributed.ranks import Team, join, launched, own_rank
 from liquid_mlx.errors import DistributedError, PromptError
-from tests.distributed.launch import ROOT, environment
+from tests.distributed.launch import ROOT, environment, liquid
 
 
 class Fake(Team):
@@ -123,8 +123,9 @@ def test_one_model_is_worked_with_by_all_ranks() -> None:
 def test_mlx_launch_starts_processes_that_meet(tmp_path: Path) -> None:
     code = (
         "from liquid_mlx.distributed.ranks import join; from liquid_mlx.distributed.links import "
-        "measure; team = join(); links = measure(team.group); "
-        "assert links.latency > 0 and links.bandwidth > 0 and links.ranks == 2; "
+        "measure; team = join(); links = measure(team.group, hidden=64, inner=64); "
+        "assert links.latency >= 0 and links.ranks == 2; "
+        "assert links.alone > 0 and links.bandwidth > 0; "
         "print(team.gather('x' * 3000 * team.rank)[1] == 'x' * 3000)"
     )
     launch = Path(sys.executable).with_name("mlx.launch")
@@ -141,3 +142,13 @@ def test_mlx_launch_starts_processes_that_meet(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout.split() == ["True", "True"], done.stderr
+
+
+@pytest.mark.slow
+def test_the_doctor_times_the_links(tmp_path: Path) -> None:
+    first, second = liquid(2, "doctor", "--json", folder=tmp_path)
+    assert (first.code, second.code, second.out) == (0, 0, ""), (first, second)
+    checks = json.loads(first.out)["checks"]
+    (found,) = [check for check in checks if check["group"] == "links"]
+    assert found["state"] == "passed"
+    assert found["detail"].startswith("2 processes, ")

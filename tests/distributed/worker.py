@@ -1,7 +1,7 @@
 """One rank of a model that several hold: draws, writes and counts, and says it as JSON.
 
 ``python -m tests.distributed.worker FOLDER LAYERS WHAT [...]``, where LAYERS is ``-`` for tensor
-parallel, or how many layers each rank has, and WHAT is ``logits`` or ``all``.
+parallel, or how many layers each rank has, and WHAT is ``logits``, ``codes`` or ``all``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ def results(liquid: liquid_mlx.Liquid, what: str) -> dict[str, object]:
         "layers": backbone.config.num_hidden_layers,
         "bytes": backbone.bytes_read,
     }
+    if what == "codes":
+        return found | briefly(liquid)
     return found | drawn(liquid) if what == "all" else found
+
+
+def briefly(liquid: liquid_mlx.Liquid) -> dict[str, object]:
+    """The most likely codes of a picture, and the most likely words about it."""
+    (picture,) = liquid.generate_image("a red circle", seed=3, guidance=3, temperature=0)
+    answer = liquid.answer(picture.image, "what?", max_tokens=4)
+    return {"codes": picture.codes.tolist(), "answer": answer}
 
 
 def drawn(liquid: liquid_mlx.Liquid) -> dict[str, object]:
