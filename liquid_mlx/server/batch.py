@@ -113,8 +113,10 @@ class Batch:
     def draw(self, prompts: Sequence[list[int]], draw: Draw, size: Size, total: int) -> Steps:
         """What ``Engine.draw`` does, among all others: ask for a step, and let the batch make one.
 
-        A step may be there again, with no more codes, while there is no room for the pictures.
+        Whoever asks more seldom than the batch goes on sees the end of every row all the same. A
+        step may be there again, with no more codes, while there is no room for the pictures.
         """
+        columns = self._config.grid(size)[1]
         given = () if draw.given is None else draw.given.tolist()
         pictures = [
             ImageSequence(
@@ -131,16 +133,18 @@ class Batch:
         ]
         tokens, position, joined = draw.tokens(total), len(pictures[0].before), 0
         try:
-            while not all(one.done for one in pictures):
+            while True:
                 while joined < len(pictures) and self.fits(pictures[joined]):
                     self.add(pictures[joined])
                     joined += 1
-                for place in range(position, min(len(one.tokens) for one in pictures)):
+                for place in range(position, now := min(len(one.tokens) for one in pictures)):
                     tokens[place] = mx.array([one.tokens[place] for one in pictures], mx.uint32)
                     position = place + 1
+                    if position % columns == 0 and position < now:
+                        yield CodesStep(position, total, tokens)
+                if all(one.done for one in pictures):
+                    break
                 yield CodesStep(position, total, tokens)
-            for place in range(position, len(pictures[0].tokens)):
-                tokens[place] = mx.array([one.tokens[place] for one in pictures], mx.uint32)
             yield CodesStep(total, total, tokens)
         finally:
             for one in pictures[:joined]:

@@ -145,6 +145,23 @@ def test_edits_variations_and_candidates_are_drawn_among_others_as_alone(liquid,
     assert batch.sequences == []
 
 
+def test_who_asks_seldom_for_steps_misses_no_end_of_a_row(liquid, converted):
+    shared = load(converted("gemma_tiny"), dtype="float32")
+    batch = batch_of(shared)
+    shared.drawn_by = batch.draw
+    steps = shared.stream_image(PROMPTS[0], count=2, seed=3)
+    assert next(steps).position == 0
+    while batch.step():
+        pass
+    rest = list(steps)
+    columns, total = rest[-1].columns, rest[-1].total
+    assert [step.position for step in rest] == list(range(columns, total + 1, columns))
+    expected = liquid.generate_image(PROMPTS[0], count=2, seed=3)
+    assert [one.codes.tolist() for one in rest[-1].images()] == [
+        one.codes.tolist() for one in expected
+    ]
+
+
 def test_log_probabilities_are_those_of_the_whole_vocabulary(liquid):
     sequence = answer(liquid, "hello", seed=3, temperature=1.0, most=4, top=3)
     batch = batch_of(liquid)
