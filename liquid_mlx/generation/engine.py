@@ -64,12 +64,7 @@ class Engine:
         """The same behind what has been prefilled, with ``given`` ids at its end already."""
         prefixes = [*prompts]
         if draw.params.guidance > 1:
-            prefix = self.unconditional(size)
-            if given:
-                length = prefix.cache.offset + len(given)
-                copy = KVCache.joined([prefix.cache], 1, length)
-                prefix = prefill(self.backbone, given, copy)
-            prefixes.append(prefix)
+            prefixes.append(self.unconditional(size, given))
 
         def start(width: int) -> Steps:
             offset = self.config.image_offset
@@ -111,12 +106,20 @@ class Engine:
                 if len(rests) == 1:
                     self.prompt_cache.keep(shared + rests[0] + written, prefix.cache)
 
-    def unconditional(self, size: Size) -> Prefix:
-        """The unconditional prompt, prefilled once for each size: every drawing shares it."""
+    def unconditional(self, size: Size, given: Sequence[int] = ()) -> Prefix:
+        """The unconditional prompt, prefilled once for each size: every drawing shares it.
+
+        Args:
+            given: ids of codes behind it.
+        """
         if size not in self._unconditional:
             ids = self.prompts.unconditional(size)
             self._unconditional[size] = prefill(self.backbone, ids)
-        return self._unconditional[size]
+        prefix = self._unconditional[size]
+        if given:
+            length = prefix.cache.offset + len(given)
+            prefix = prefill(self.backbone, given, KVCache.joined([prefix.cache], 1, length))
+        return prefix
 
     def score(
         self, shared: list[int], rest: list[int], replies: Sequence[list[int]]

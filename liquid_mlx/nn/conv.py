@@ -18,6 +18,8 @@ STRIP = 1 << 19  # elements of a strip
 
 def conv3x3(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
     """3x3, stride 1, zero padding of 1: [B, H, W, C] and [O, 3, 3, C] -> [B, H, W, O]."""
+    if _on_cpu() and 9 * weight.shape[0] <= x.shape[-1]:
+        return _one_product(x, weight, bias)
     if _on_cpu() and x.shape[-1] > 3:  # 3 channels: a small copy, narrow products
         return _nine_products(x, weight, bias)
     y = mx.conv2d(x, weight, padding=1) + bias
@@ -50,6 +52,20 @@ def _on_cpu() -> bool:
 def _rows(x: mx.array) -> int:
     batch, _, columns, channels = x.shape
     return max(2, STRIP // (batch * columns * channels))
+
+
+def _one_product(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:
+    """For few outputs, such as colours: all taps of every pixel at once, and then shifted sums."""
+    _, rows, columns, channels = x.shape
+    outputs = len(weight)
+    taps = x @ weight.transpose(3, 1, 2, 0).reshape(channels, -1)  # [B, H, W, 9 O]
+    taps = mx.pad(taps, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    total = bias
+    for tap in range(9):
+        i, j = divmod(tap, 3)
+        part = taps[:, i : i + rows, j : j + columns]
+        total = total + part[..., tap * outputs : (tap + 1) * outputs]
+    return total
 
 
 def _nine_products(x: mx.array, weight: mx.array, bias: mx.array) -> mx.array:

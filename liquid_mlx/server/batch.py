@@ -15,12 +15,13 @@ import mlx.core as mx
 import numpy as np
 
 from liquid_mlx import kernels, memory
-from liquid_mlx.config import LiquidConfig
+from liquid_mlx.config import LiquidConfig, Size
 from liquid_mlx.distributed.exchange import agreed, least
 from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.errors import PromptError
 from liquid_mlx.generation.answer import check_length
 from liquid_mlx.generation.engine import Engine
+from liquid_mlx.generation.image import Draw, Steps
 from liquid_mlx.generation.prefill import Prefix, prefill
 from liquid_mlx.generation.sampling import distribution, sample
 from liquid_mlx.kernels.sampler import apply_guidance
@@ -28,6 +29,7 @@ from liquid_mlx.memory import kv_bytes, limits
 from liquid_mlx.nn.cache import KVCache
 from liquid_mlx.nn.row_cache import RowCache
 from liquid_mlx.params import ImageParams
+from liquid_mlx.results import CodesStep
 from liquid_mlx.server.sequences import (
     ImageSequence,
     TextSequence,
@@ -53,7 +55,7 @@ class Batch:
         self._leaving: set[int] = set()  # ids of those that leave before they are done
         self._cache: RowCache | None = None
         self._hidden: mx.array | None = None  # [rows, hidden] of the last tokens
-        self._last_prompt: tuple[list[int], Prefix] | None = None
+        self._last_prompt: tuple[object, list[Prefix]] | None = None
 
     @property
     def sequences(self) -> list[TokenSequence]:
@@ -86,22 +88,67 @@ class Batch:
         with Team(self._shard.group).together():  # it fits every machine, or none takes it
             memory.require({"keys and values": need}, "send a shorter prompt")
         with limits():
-            if isinstance(sequence, ImageSequence):
-                prefixes = [self._image_prefix(sequence.ids)]
-                if sequence.rows > 1:
-                    prefixes.append(self._engine.unconditional(sequence.size))
+            if isinstance(sequence, ImageSequence) and not sequence.answering:
+                prefixes = self._image_prefixes(sequence)
             else:
                 cache = self._engine.prompt_cache
                 read = cache.read([], sequence.ids, 0)
                 prefixes = [Prefix(_copy(read.cache), read.hidden)]
                 cache.keep(sequence.ids, read.cache)  # for the next turn, or the next question
+                if isinstance(sequence, ImageSequence) and sequence.rows > 1:
+                    prefixes.append(self._engine.unconditional(sequence.size))
         self._joining.append((sequence, prefixes))
 
-    def _image_prefix(self, ids: list[int]) -> Prefix:
+    def _image_prefixes(self, sequence: ImageSequence) -> list[Prefix]:
         """Several pictures of a prompt read it once."""
-        if self._last_prompt is None or self._last_prompt[0] != ids:
-            self._last_prompt = ids, prefill(self._engine.backbone, ids)
+        before = [code + self._config.image_offset for code in sequence.before]
+        key = sequence.ids, before, sequence.rows, sequence.size
+        if self._last_prompt is None or self._last_prompt[0] != key:
+            prefixes = [prefill(self._engine.backbone, sequence.ids + before)]
+            if sequence.rows > 1:
+                prefixes.append(self._engine.unconditional(sequence.size, before))
+            self._last_prompt = key, prefixes
         return self._last_prompt[1]
+
+    def draw(self, prompts: Sequence[list[int]], draw: Draw, size: Size, total: int) -> Steps:
+        """What ``Engine.draw`` does, among all others: ask for a step, and let the batch make one.
+
+        Whoever asks more seldom than the batch goes on sees the end of every row all the same. A
+        step may be there again, with no more codes, while there is no room for the pictures.
+        """
+        columns = self._config.grid(size)[1]
+        given = () if draw.given is None else draw.given.tolist()
+        pictures = [
+            ImageSequence(
+                prompts[draw.prompts[i] if draw.prompts else 0],
+                draw.params,
+                seed,
+                size,
+                total,
+                given=given,
+                renewing=draw.renewing[i : i + 1],
+                strength=draw.strength,
+            )
+            for i, seed in enumerate(draw.seeds)
+        ]
+        tokens, position, joined = draw.tokens(total), len(pictures[0].before), 0
+        try:
+            while True:
+                while joined < len(pictures) and self.fits(pictures[joined]):
+                    self.add(pictures[joined])
+                    joined += 1
+                for place in range(position, now := min(len(one.tokens) for one in pictures)):
+                    tokens[place] = mx.array([one.tokens[place] for one in pictures], mx.uint32)
+                    position = place + 1
+                    if position % columns == 0 and position < now:
+                        yield CodesStep(position, total, tokens)
+                if all(one.done for one in pictures):
+                    break
+                yield CodesStep(position, total, tokens)
+            yield CodesStep(total, total, tokens)
+        finally:
+            for one in pictures[:joined]:
+                self.remove(one)
 
     def remove(self, sequence: TokenSequence) -> None:
         """Take a sequence out, done or not."""
@@ -195,6 +242,10 @@ class Batch:
             top_k=params.top_k,
             top_p=params.top_p,
         )
+        given = [one.next_given for one in images]
+        if max(given) >= 0:
+            kept = mx.array(given)
+            codes = mx.where(kept < 0, codes, kept.astype(mx.uint32))
         drawn = _Drawn(codes + self._config.image_offset, offset=self._config.image_offset)
         if any(one.wants_entropy for one in images):
             shares = distribution(

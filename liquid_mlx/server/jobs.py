@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, replace
-from typing import TypedDict
+from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
@@ -22,7 +22,8 @@ from liquid_mlx.errors import PromptError
 from liquid_mlx.generation.answer import check_length, within_context
 from liquid_mlx.memory import limits
 from liquid_mlx.nn.cache import KVCache
-from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep, TextStep
+from liquid_mlx.params import SEEDS
+from liquid_mlx.results import GeneratedImage, ImageSettings, ImageStep
 from liquid_mlx.server.batch import log_probabilities, token_logs
 from liquid_mlx.server.events import (
     Aside,
@@ -59,9 +60,7 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
         params = settings.params(liquid.config.recommended)
         ids = liquid.prompts.draw(prompt, size)
         sequence = ImageSequence(ids, params, seed, size, rows * columns, settings.entropy)
-        while not model.batch.fits(sequence):
-            yield None
-        model.batch.add(sequence)
+        yield from _join(model, sequence)
         shown = partial_rows(rows, settings.partial_images)
         growing: deque[tuple[int, Future[Image.Image]]] = deque()
         sides, sent = (size.width, size.height), 0
@@ -80,22 +79,29 @@ def draw(index: int, prompt: str, seed: int, settings: PictureSettings) -> Job:
             model.batch.remove(sequence)
             for _, image in growing:
                 image.cancel()
-        codes = _grid(sequence.tokens, columns)
-        made = ImageSettings(
-            prompt=prompt,
-            seed=seed,
-            width=size.width,
-            height=size.height,
-            model=model.name,
-            dtype=str(liquid.engine.backbone.dtype).removeprefix("mlx.core."),
-            version=__version__,
-            **asdict(params),
-        )
-        pixels = yield from until(model.decode(codes))
-        picture = GeneratedImage(pixels, codes, made)
+        picture = yield from _finished(model, sequence, prompt)
         yield FinishedImage(index, picture, len(ids), sequence.entropies)
 
     return job
+
+
+def _finished(
+    model: Loaded, sequence: ImageSequence, prompt: str
+) -> Generator[Aside, None, GeneratedImage]:
+    """The picture of a sequence that is done."""
+    size, backbone = sequence.size, model.liquid.engine.backbone
+    codes = _grid(sequence.tokens, model.liquid.config.grid(size)[1])
+    made = ImageSettings(
+        prompt=prompt,
+        seed=sequence.seed,
+        width=size.width,
+        height=size.height,
+        model=model.name,
+        dtype=str(backbone.dtype).removeprefix("mlx.core."),
+        version=__version__,
+        **asdict(sequence.params),
+    )
+    return GeneratedImage((yield from until(model.decode(codes))), codes, made)
 
 
 @ordered
@@ -164,26 +170,16 @@ def vary(
     return job
 
 
-class _Sampling(TypedDict):
-    guidance: float | None
-    temperature: float | None
-    top_k: int | None
-    top_p: float | None
-
-
-def _sampling(settings: PictureSettings) -> _Sampling:
-    return {
-        "guidance": settings.guidance,
-        "temperature": settings.temperature,
-        "top_k": settings.top_k,
-        "top_p": settings.top_p,
-    }
+def _sampling(settings: PictureSettings) -> dict[str, Any]:
+    """The settings that every way of drawing takes."""
+    names = ("guidance", "temperature", "top_k", "top_p")
+    return {name: getattr(settings, name) for name in names}
 
 
 def _steps(
     model: Loaded, steps: Iterator[ImageStep], settings: PictureSettings
 ) -> Iterator[object]:
-    """The events of pictures that the library draws by itself, a step in each round."""
+    """The events of pictures that the library draws, in the batch: a step in each round."""
     liquid = model.liquid
     seen: set[tuple[int, int, int]] = set()  # batches, and the rows that were shown of them
     before: int | None = None  # rows that were there at the beginning
@@ -223,50 +219,116 @@ def _pictures(model: Loaded, step: ImageStep) -> Generator[Aside, None, list[Gen
 
 @ordered
 def answer(turns: Sequence[Turn], seed: int, settings: TextSettings) -> Job:
-    """The model's next turn: written in the batch, or by the library where it may draw."""
+    """The model's next turn, in which it draws if it has learned that."""
 
     def job(model: Loaded) -> Iterator[object]:
-        liquid = model.liquid
-        messages = []
-        for turn in turns:
-            content: list[str | np.ndarray] = []
-            for part in turn.parts:
-                if part.picture is None:
-                    content.append(part.text)
-                else:
-                    codes = yield from model.codes(part.picture, turn.role == "assistant")
-                    content.append(codes)
-            messages.append({"role": turn.role, "content": content})
-        if liquid.config.interleaved:
-            p = settings.params
-            steps = liquid.stream_chat(
-                messages,
-                max_tokens=p.max_new_tokens,
-                temperature=p.temperature,
-                top_k=p.top_k,
-                top_p=p.top_p,
-                seed=seed,
-            )
-            yield from _mixed(model, steps, StopText(settings.stop))
+        ids = yield from _chat(model, turns)
+        if model.liquid.config.interleaved:
+            asked = "".join(part.text for part in turns[-1].parts)
+            yield from _mixed(model, ids, asked, seed, settings)
         else:
-            yield from _write(model, liquid.prompts.chat(messages), seed, settings)
+            yield from _write(model, ids, seed, settings)
 
     return job
 
 
+def _chat(model: Loaded, turns: Sequence[Turn]) -> Generator[Aside, None, list[int]]:
+    """Token ids of a conversation, up to the model's next turn."""
+    messages = []
+    for turn in turns:
+        content: list[str | np.ndarray] = []
+        for part in turn.parts:
+            if part.picture is None:
+                content.append(part.text)
+            else:
+                codes = yield from model.codes(part.picture, turn.role == "assistant")
+                content.append(codes)
+        messages.append({"role": turn.role, "content": content})
+    return model.liquid.prompts.chat(messages)
+
+
 def _write(model: Loaded, ids: list[int], seed: int, settings: TextSettings) -> Iterator[object]:
     """What follows token ids, piece by piece."""
-    liquid = model.liquid
-    params = within_context(liquid.engine, len(ids), settings.params)
-    sequence = TextSequence(ids, params, seed, liquid.engine.stop, settings.top)
+    engine, text = model.liquid.engine, StopText(settings.stop)
+    params = within_context(engine, len(ids), settings.params)
+    sequence = TextSequence(ids, params, seed, engine.stop, settings.top)
+    written, waiting = yield from _pieces(model, sequence, text)
+    rest = text.end()
+    if rest or waiting:
+        yield TextPiece(rest, waiting)
+    stopped = text.found or (bool(sequence.tokens) and sequence.tokens[-1] in sequence.stop)
+    yield TextEnd("stop" if stopped else "length", len(ids), written)
+
+
+def _mixed(
+    model: Loaded, ids: list[int], asked: str, seed: int, settings: TextSettings
+) -> Iterator[object]:
+    """What follows token ids, pictures among the text: as ``stream_interleaved`` has it."""
+    liquid, text = model.liquid, StopText(settings.stop)
+    config, engine, boi = liquid.config, liquid.engine, liquid.prompts.opened()[0]
+    params = within_context(engine, len(ids), settings.params)
+    size = config.sizes[0]
+    codes = math.prod(config.grid(size))
+    answer: list[int] = []  # its ids
+    waiting: list[Token] = []
+    position = pictures = written = 0
+    reason: Literal["stop", "length"] | None = None
+    while reason is None:
+        free = config.backbone.max_position_embeddings - len(ids) - len(answer)
+        some = replace(params, max_new_tokens=min(params.max_new_tokens - position, free))
+        sequence = TextSequence(
+            [*ids, *answer], some, seed, {*engine.stop, boi}, settings.top, position
+        )
+        count, more = yield from _pieces(model, sequence, text)
+        written, waiting = written + count, [*waiting, *more]
+        answer += sequence.tokens
+        position += len(sequence.tokens)
+        room = free - len(sequence.tokens) - codes - 1
+        if text.found or answer[-1] in engine.stop:
+            reason = "stop"
+        elif answer[-1] != boi or room <= 0 or len(sequence.tokens) == some.max_new_tokens:
+            reason = "length"
+        else:
+            pictures += 1
+            own, known = (seed + pictures) % SEEDS, [*ids, *answer]
+            drawn = ImageSequence(known, config.recommended, own, size, codes, answering=True)
+            yield from _join(model, drawn)
+            try:
+                while not drawn.done:
+                    yield None
+            finally:
+                model.batch.remove(drawn)
+            picture = yield from _finished(model, drawn, asked)
+            yield FinishedImage(pictures - 1, picture, 0)
+            answer += liquid.prompts.drawn(picture.codes)
+            written += codes
+    rest = text.end()
+    if rest or waiting:
+        yield TextPiece(rest, waiting)
+    yield TextEnd(reason, len(ids), written)
+
+
+def _join(model: Loaded, sequence: ImageSequence | TextSequence) -> Iterator[None]:
+    """Let a sequence into the batch, once there is room."""
     while not model.batch.fits(sequence):
         yield None
     model.batch.add(sequence)
-    complete, text = liquid.prompts.decoder(), StopText(settings.stop)
+
+
+def _pieces(
+    model: Loaded, sequence: TextSequence, text: StopText
+) -> Generator[TextPiece | None, None, tuple[int, list[Token]]]:
+    """The text of a sequence, as far as it may be shown.
+
+    Returns:
+        How many of its tokens are text, and those whose text is held back.
+    """
+    complete = model.liquid.prompts.decoder()
     taken = written = 0
-    waiting: list[Token] = []  # those whose text is held back
+    waiting: list[Token] = []
+    yield from _join(model, sequence)
     try:
-        while True:
+        while not text.found:
             if taken == len(sequence.tokens):
                 if sequence.done:
                     break
@@ -277,51 +339,15 @@ def _write(model: Loaded, ids: list[int], seed: int, settings: TextSettings) -> 
             if token in sequence.stop:
                 break
             written += 1
-            if settings.top is not None:
+            if sequence.top is not None:
                 waiting.append(_token(model, token, sequence.logs[taken - 1]))
             piece = text.add(complete(token))
             if piece:
                 yield TextPiece(piece, waiting)
                 waiting = []
-            if text.found:
-                break
     finally:
         model.batch.remove(sequence)
-    rest = text.end()
-    if rest or waiting:
-        yield TextPiece(rest, waiting)
-    stopped = text.found or (bool(sequence.tokens) and sequence.tokens[-1] in sequence.stop)
-    yield TextEnd("stop" if stopped else "length", len(ids), written)
-
-
-def _mixed(
-    model: Loaded, steps: Iterator[TextStep | ImageStep], text: StopText
-) -> Iterator[object]:
-    """The events of an answer in which the model may draw."""
-    pictures = written = prompt_tokens = 0
-    reason = "stop"
-    for step in steps:
-        if isinstance(step, ImageStep):
-            if step.position == step.total:
-                (picture,) = yield from _pictures(model, step)
-                written += step.total
-                yield FinishedImage(pictures, picture, 0)
-                pictures += 1
-        else:
-            written += step.finish_reason != "stop"
-            piece = text.add(step.text)
-            if piece:
-                yield TextPiece(piece)
-            if step.finish_reason is not None:
-                reason = step.finish_reason
-                prompt_tokens = step.prompt_tokens or 0
-            if text.found:
-                break
-        yield None
-    rest = text.end()
-    if rest:
-        yield TextPiece(rest)
-    yield TextEnd("stop" if text.found else reason, prompt_tokens, written)  # type: ignore[arg-type]
+    return written, waiting
 
 
 @ordered
@@ -399,16 +425,7 @@ def choose(turns: Sequence[Turn], choices: Sequence[str]) -> Job:
 
     def job(model: Loaded) -> Iterator[object]:
         liquid = model.liquid
-        messages = []
-        for turn in turns:
-            content: list[str | np.ndarray] = []
-            for part in turn.parts:
-                if part.picture is None:
-                    content.append(part.text)
-                else:
-                    content.append((yield from model.codes(part.picture, False)))
-            messages.append({"role": turn.role, "content": content})
-        ids = liquid.prompts.chat(messages)
+        ids = yield from _chat(model, turns)
         replies = [liquid.prompts.reply(choice) for choice in choices]
         check_length(liquid.engine, len(ids) + max(map(len, replies)))
         yield None

@@ -170,6 +170,7 @@ class Models:
         used += weight_bytes(liquid.vqgan, mx.float32)
         mx.eval(liquid.vqgan.parameters())  # threads share only what is evaluated
         batch = Batch(liquid.engine, liquid.config, used)
+        liquid.drawn_by = batch.draw  # edits, variations and candidates, too
         self.loaded[name] = Loaded(name, liquid, batch, self._pixels)
 
     def _load(self, name: str) -> Liquid:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import mlx.core as mx
 
 from liquid_mlx.config import Size
-from liquid_mlx.generation.image import AHEAD
-from liquid_mlx.generation.sampling import fold_in, noise
+from liquid_mlx.generation.image import Draw, Noise
+from liquid_mlx.generation.sampling import fold_in
 from liquid_mlx.params import ImageParams, TextParams
 
 
@@ -26,6 +26,12 @@ class ImageSequence:
     """A picture that is drawn: ``tokens`` are its codes so far, ``total`` of them make it whole.
 
     ``entropies`` has the entropy, in nats, of each code's distribution, where asked for.
+
+    Args:
+        given: codes that stay, -1 where one is drawn; () draws all. Those behind the last that is
+            drawn never become tokens; those before the first are tokens from the beginning.
+        renewing, strength: of a variation, see ``Draw``.
+        answering: it stands in an answer, whose beginning has been read.
     """
 
     ids: list[int]
@@ -34,10 +40,20 @@ class ImageSequence:
     size: Size
     total: int
     wants_entropy: bool = False
-    tokens: list[int] = field(default_factory=list)
+    given: Sequence[int] = ()
+    renewing: Sequence[int] = ()
+    strength: float = 0.0
+    answering: bool = False
+    tokens: list[int] = field(init=False)
     entropies: list[float] = field(default_factory=list)
-    _noise: mx.array | None = None
-    _noise_start: int = 0
+
+    def __post_init__(self) -> None:
+        drawn = [i for i in range(self.total) if not self.given or self.given[i] < 0]
+        self._end = drawn[-1] + 1
+        self.before = list(self.given[: drawn[0]])  # codes that are read with the prompt
+        self.tokens = [*self.before]
+        draw = Draw([self.seed], self.params, (), None, self.renewing, self.strength)
+        self._noise = Noise(draw, self.total)
 
     @property
     def rows(self) -> int:
@@ -51,24 +67,22 @@ class ImageSequence:
 
     @property
     def done(self) -> bool:
-        return len(self.tokens) >= self.total
+        return len(self.tokens) >= self._end
 
     @property
     def last(self) -> bool:
         """Whether the next token is the last one for certain."""
-        return len(self.tokens) + 1 >= self.total
+        return len(self.tokens) + 1 >= self._end
+
+    @property
+    def next_given(self) -> int:
+        """The next code, if it is given, or -1."""
+        return self.given[len(self.tokens)] if self.given else -1
 
     def noise(self, n: int) -> mx.array:
         """Noise of the next position [1, n], as a picture that is drawn alone has it."""
         position = len(self.tokens)
-        if self.params.temperature == 0:
-            return mx.zeros((1, n))
-        if self._noise is None or position >= self._noise_start + len(self._noise):
-            places = mx.arange(position, min(position + AHEAD, self.total))
-            keys = fold_in(mx.random.key(self.seed), places)
-            self._noise, self._noise_start = noise(keys, (len(places), n)), position
-        at = position - self._noise_start
-        return self._noise[at : at + 1]
+        return self._noise.rows(position, position + 1, n)
 
 
 @dataclass(eq=False)
@@ -78,6 +92,7 @@ class TextSequence:
     Args:
         top: how many of the likeliest tokens' log-probabilities are wanted at every place; None
             is no log-probabilities at all.
+        start: how many tokens of the answer were drawn before, with this seed.
     """
 
     ids: list[int]
@@ -85,6 +100,7 @@ class TextSequence:
     seed: int
     stop: set[int]
     top: int | None = None
+    start: int = 0
     tokens: list[int] = field(default_factory=list)
     logs: list[TokenLogs] = field(default_factory=list)
     rows: int = 1
@@ -106,7 +122,7 @@ class TextSequence:
     @property
     def key(self) -> mx.array:
         """The key of the next position, uint32 [2]."""
-        return fold_in(mx.random.key(self.seed), len(self.tokens))
+        return fold_in(mx.random.key(self.seed), self.start + len(self.tokens))
 
 
 TokenSequence = ImageSequence | TextSequence

@@ -192,16 +192,17 @@ def test_configurations_that_cannot_be_built_are_refused(change):
     strip=st.sampled_from([1, 64, 200, 1 << 19]),
     seed=st.integers(0, 1000),
 )
-def test_convolution_in_strips_equals_the_plain_one(sides, channels, strip, seed):
+def test_convolutions_equal_the_plain_one(sides, channels, strip, seed):
     keys = mx.random.split(mx.random.key(seed), 3)
     x = mx.random.normal((*sides, channels), key=keys[0])
     weight = mx.random.normal((5, 3, 3, channels), key=keys[1])
     bias = mx.random.normal((5,), key=keys[2])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(convolution, "STRIP", strip)
-        got = convolution._nine_products(x, weight, bias)
         expected = mx.conv2d(x, weight, padding=1) + bias
-        np.testing.assert_allclose(np.array(got), np.array(expected), atol=1e-4)
+        for way in (convolution._nine_products, convolution._one_product):
+            got = way(x, weight, bias)
+            np.testing.assert_allclose(np.array(got), np.array(expected), atol=1e-4)
         patch.setattr(convolution, "_on_cpu", lambda: True)
         x = mx.concatenate([x, x], axis=1)
         x = mx.concatenate([x, x], axis=2)

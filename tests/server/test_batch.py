@@ -9,6 +9,7 @@ import pytest
 from liquid_mlx import load
 from liquid_mlx.errors import LowMemoryError, PromptError
 from liquid_mlx.generation.answer import stream_text
+from liquid_mlx.generation.drawing.drawing import pictures_of
 from liquid_mlx.params import ImageParams, TextParams
 from liquid_mlx.server.batch import Batch
 from liquid_mlx.server.sequences import ImageSequence, TextSequence
@@ -103,6 +104,62 @@ def test_those_that_leave_at_any_step_change_nothing(liquid):
     while batch.step():
         pass
     assert [sequence.tokens for sequence in staying] == expected
+
+
+def test_edits_variations_and_candidates_are_drawn_among_others_as_alone(liquid, converted):
+    shared = load(converted("gemma_tiny"), dtype="float32")
+    batch = batch_of(shared)
+    shared.drawn_by = batch.draw
+    (start,) = liquid.generate_image(PROMPTS[0], seed=1)
+    hole = np.zeros(start.codes.shape, bool)
+    hole[0, 1], hole[1, 0], hole[-2, -1] = True, True, True
+    ways = [
+        lambda model: model.stream_edit(start, PROMPTS[1], rows=1, count=2, seed=3),
+        lambda model: model.stream_edit(start, PROMPTS[2], mask=hole, candidates=2, seed=4),
+        lambda model: model.stream_vary(start, strength=0.5, count=2, seed=5),
+        lambda model: model.stream_vary(start.image, strength=0.4, prompt=PROMPTS[1], seed=6),
+        lambda model: model.stream_image(PROMPTS[2], best_of=3, seed=7, guidance=1),
+    ]
+    expected = [pictures_of(way(liquid)) for way in ways]
+    beside = picture(shared, PROMPTS[2], 8)
+    batch.add(beside)
+    found, most = {}, 0
+    under_way = {number: way(shared) for number, way in enumerate(ways)}
+    while under_way:
+        for number, steps in list(under_way.items()):
+            step = next(steps)
+            if step.position == step.total:
+                found[number] = step.images()
+                del under_way[number]
+        most = max(most, len(batch.sequences))
+        batch.step()
+    assert most > len(ways)  # all at once
+    assert beside.tokens == alone(liquid, beside)
+    for number, pictures in enumerate(expected):
+        assert [one.codes.tolist() for one in found[number]] == [
+            one.codes.tolist() for one in pictures
+        ]
+        assert [one.settings.steered.keys() for one in found[number]] == [
+            one.settings.steered.keys() for one in pictures
+        ]
+    assert batch.sequences == []
+
+
+def test_who_asks_seldom_for_steps_misses_no_end_of_a_row(liquid, converted):
+    shared = load(converted("gemma_tiny"), dtype="float32")
+    batch = batch_of(shared)
+    shared.drawn_by = batch.draw
+    steps = shared.stream_image(PROMPTS[0], count=2, seed=3)
+    assert next(steps).position == 0
+    while batch.step():
+        pass
+    rest = list(steps)
+    columns, total = rest[-1].columns, rest[-1].total
+    assert [step.position for step in rest] == list(range(columns, total + 1, columns))
+    expected = liquid.generate_image(PROMPTS[0], count=2, seed=3)
+    assert [one.codes.tolist() for one in rest[-1].images()] == [
+        one.codes.tolist() for one in expected
+    ]
 
 
 def test_log_probabilities_are_those_of_the_whole_vocabulary(liquid):

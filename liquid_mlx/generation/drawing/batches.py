@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
@@ -32,7 +32,7 @@ from liquid_mlx.generation.best_of import (
     scores,
 )
 from liquid_mlx.generation.engine import Engine
-from liquid_mlx.generation.image import Draw
+from liquid_mlx.generation.image import Draw, Steps
 from liquid_mlx.generation.jacobi import Window, check_window
 from liquid_mlx.images import ImageSource
 from liquid_mlx.memory import limits, weight_bytes
@@ -93,6 +93,8 @@ class Batches(ABC):
     _low_ram: bool  # free the language model before pixels are decoded
     _shard: Shard  # which part of the language model this process holds
     _dtype: mx.Dtype  # of the language model, also while it is not in memory
+    # What draws in place of ``engine.draw``: a server's batch, whose steps many requests share.
+    drawn_by: Callable[[Sequence[list[int]], Draw, Size, int], Steps] | None = None
 
     @property
     @abstractmethod
@@ -219,7 +221,10 @@ class Batches(ABC):
         )
         rows, columns = self.config.grid(job.size)
         read = [ids[prompt] for prompt in different]
-        steps = self.engine.draw(read, draw, job.size, rows * columns, job.window)
+        if self.drawn_by is not None and job.window == 1:
+            steps = self.drawn_by(read, draw, job.size, rows * columns)
+        else:
+            steps = self.engine.draw(read, draw, job.size, rows * columns, job.window)
         half = rows // 2 * columns if job.best_of.prune else 0
         kept: list[int] | None = None
         with limits(), suppress(StopIteration):

@@ -18,7 +18,7 @@ from liquid_mlx.server.events import Chosen, FinishedImage, TextEnd, TextPiece, 
 from liquid_mlx.server.forms import read_json
 from liquid_mlx.server.requests import Part, Turn
 from liquid_mlx.server.routes.images import png_url
-from liquid_mlx.server.scheduler import Kind, Work
+from liquid_mlx.server.scheduler import Work
 from liquid_mlx.server.schemas import (
     MOST_CHOICES,
     MOST_LOGPROBS,
@@ -49,8 +49,7 @@ async def completions(request: Request) -> Response:
     settings, seed = text_settings(fields, top), fields.seed()
     state.note(turns[-1].parts[-1].text if turns else "")
     each = [jobs.answer(turns, (seed + i) % SEEDS, settings) for i in range(count_of(fields))]
-    kind: Kind = "steps" if state.models.configs[model].interleaved else "text"
-    work = state.work(model, kind, each)
+    work = state.work(model, "text", each)
     head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
     if fields.boolean("stream"):
         usage = body.get("stream_options")

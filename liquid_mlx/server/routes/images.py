@@ -43,7 +43,7 @@ async def generations(request: Request) -> Response:
         judge = fields.choice("judge", ("both", "likelihood", "question"))
         how = Best(candidates, cast(Judge, judge), fields.boolean("keep_all"))
         job = jobs.best(prompt, seed, count, how, settings)
-        return await _answer(request, fields, model, "steps", [job], "image_generation")
+        return await _answer(request, fields, model, "image", [job], "image_generation")
     each = [jobs.draw(i, prompt, (seed + i) % SEEDS, settings) for i in range(count)]
     return await _answer(request, fields, model, "image", each, "image_generation")
 
@@ -71,7 +71,7 @@ async def edits(request: Request) -> Response:
     state.note(prompt)
     candidates = fields.integer("best_of", 1, MOST_CANDIDATES, 1) or 1
     job = jobs.edit(prompt, seed, count, Edit(picture, rows, mask, candidates), settings)
-    return await _answer(request, fields, model, "steps", [job], "image_edit")
+    return await _answer(request, fields, model, "image", [job], "image_edit")
 
 
 async def variations(request: Request) -> Response:
@@ -89,7 +89,7 @@ async def variations(request: Request) -> Response:
     settings, seed = picture_settings(fields), fields.seed()
     prompt = fields.optional_text("prompt")
     job = jobs.vary(picture, prompt, seed, count_of(fields), strength, settings)
-    return await _answer(request, fields, model, "steps", [job], "image_variation")
+    return await _answer(request, fields, model, "image", [job], "image_variation")
 
 
 def _transparent(picture: bytes) -> bytes:
