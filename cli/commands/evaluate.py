@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from liquid_mlx.errors import FileError, UsageError
 from liquid_mlx.files import user_path
 
-from .. import evaluating, options
+from .. import evaluating, options, together
 from ..startup.command import Command
 from ..terminal import Status
+
+if TYPE_CHECKING:
+    from liquid_mlx.distributed.ranks import Team
+    from liquid_mlx.evaluation.prompt_sets import Task
 
 HELP = {
     "vqav2": "VQAv2: soft accuracy against ten people's answers.",
@@ -146,33 +151,41 @@ def draw(
     """Draw a set of prompts, named as its scorer wants it; what exists is not drawn again."""
     from liquid_mlx.evaluation import drawing, prompt_sets
 
-    tasks = _tasks(name, prompts, each)
     output = user_path(pictures)
+    settings = {"guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p}
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
-        settings: dict[str, Any] = {
-            "guidance": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        }  # fmt: skip
-        counts = {
+        team = together.start(status)
+        tasks = _tasks(name, prompts, each, team)
+        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter, team=team)
+        begun = {
             "set": name,
             "each": tasks[0].count,
             "seed": seed,
             "model": model,
             "adapter": adapter,
         }
-        prompt_sets.keep_settings(output, counts | settings | evaluating.described(liquid))
+        with team.together():
+            prompt_sets.keep_settings(output, begun | settings | evaluating.described(liquid))
+        there = team.anywhere([drawing.is_drawn(task, output) for task in tasks])
+        todo = [task for task, drawn in zip(tasks, there, strict=True) if not drawn]
         status.start("drawing")
-        failed = drawing.draw_set(
-            liquid,
-            tasks,
-            output,
-            seed=seed,
-            batch_size=batch_size,
-            progress=lambda done, total: status.progress(str(output), done, total, "images"),
-            **settings,
-        )
-        for task, error in failed:
-            status.warn(f"prompt {task.index + 1}: {error}")
+
+        def work(share: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, str]]:
+            failed = drawing.draw_set(
+                liquid,
+                [task for _, task in share],
+                output,
+                seed=seed,
+                batch_size=batch_size,
+                progress=lambda done, total: status.progress(str(output), done, total, "images"),
+                **settings,
+            )
+            for task, error in failed:
+                yield task.index, f"prompt {task.index + 1}: {error}"
+
+        failed = list(team.each(todo, work))
+        for text in failed:
+            status.warn(text)
         status.say(f"{output}  {len(tasks) - len(failed)} of {len(tasks)} prompts drawn")
     if failed:
         raise typer.Exit(3)
@@ -196,16 +209,24 @@ def judge(
     from liquid_mlx.evaluation.report import JUDGED, peak_memory, scored_report
 
     evaluating.check_reports(report or [])
-    tasks = _tasks(name, prompts, each)
     with Status(quiet) as status:
-        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter)
+        team = together.start(status)
+        tasks = _tasks(name, prompts, each, team)
+        liquid = options.load_model(model, status, dtype=dtype, adapter=adapter, team=team)
         status.start("judging")
-        scored = drawing.judge(
-            liquid,
-            tasks,
-            user_path(pictures),
-            lambda done, total: status.progress("judging", done, total, "prompts"),
-        )
+
+        def work(share: Sequence[tuple[int, Task]]) -> Iterator[tuple[int, list[float]]]:
+            return drawing.judge(
+                liquid,
+                share,
+                user_path(pictures),
+                lambda done, total: status.progress("judging", done, total, "prompts"),
+            )
+
+        rows = list(team.each(tasks, work))
+        if not team.first:  # rank 0 has all of them, and reports
+            raise typer.Exit
+        scored = drawing.judged(tasks, rows)
         found = scored_report(
             scored,
             label=JUDGED,
@@ -218,14 +239,20 @@ def judge(
     evaluating.show([found], as_json)
 
 
-def _tasks(name: str, prompts: Path, each: int | None) -> list[Any]:
+def _tasks(name: str, prompts: Path, each: int | None, team: Team | None = None) -> list[Task]:
+    """The tasks of a set: of several processes all have the same, or none goes on."""
+    from liquid_mlx.distributed.ranks import Team
     from liquid_mlx.evaluation.prompt_sets import FIXED, SETS, read_set
 
     if name not in SETS:
         raise UsageError(f"There is no set {name}: use {', '.join(SETS)}.")
     if each and name in FIXED:
         raise UsageError(f"--each cannot be combined with {name}, which has one picture a prompt.")
-    return read_set(name, prompts, each)
+    team = team or Team()
+    with team.together():
+        tasks = read_set(name, prompts, each)
+    together.same(team, "prompts", [task.prompt for task in tasks])
+    return tasks
 
 
 @evaluate.command(cls=Command)

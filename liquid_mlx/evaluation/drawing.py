@@ -46,7 +46,7 @@ def draw_set(
         batch_size: pictures at once; files are written after each batch.
         settings: of ``Liquid.generate_images``.
     """
-    todo = [task for task in tasks if not all((folder / name).exists() for name in task.files)]
+    todo = [task for task in tasks if not is_drawn(task, folder)]
     done, total = 0, pictures(todo)
     failed: list[tuple[Task, PromptError]] = []
     for part in _batches(todo, batch_size or BATCH):
@@ -62,6 +62,11 @@ def draw_set(
         done += pictures(part)
         progress(done, total)
     return failed
+
+
+def is_drawn(task: Task, folder: Path) -> bool:
+    """Whether the folder has all pictures of a task."""
+    return all((folder / name).exists() for name in task.files)
 
 
 def _batches(tasks: Sequence[Task], most: int) -> Iterator[Sequence[Task]]:
@@ -144,30 +149,39 @@ def _opened(folder: Path, task: Task) -> list[Image.Image]:
 
 def judge(
     liquid: Liquid,
-    tasks: Sequence[Task],
+    tasks: Sequence[tuple[int, Task]],
     folder: Path,
     progress: Progress = lambda done, total: None,
-) -> Scored:
+) -> Iterator[tuple[int, list[float]]]:
     """What the model itself says of pictures: comparable with nothing but its own other settings.
 
-    ``yes`` is the probability of "Yes" against "No" to whether the picture shows the prompt (the
-    question of VQAScore), ``best_yes`` that of a prompt's best picture, ``log_likelihood`` the
-    prompt's as a caption, per token. Figures are means over prompts.
+    Yields each task's number with three means over its pictures: the probability of "Yes" against
+    "No" to whether the picture shows the prompt (the question of VQAScore), the same of the best
+    picture, and the prompt's log-likelihood as a caption, per token.
+
+    Raises:
+        FileError: a picture is missing.
     """
-    parts: dict[str, list[Row]] = {"all": []}
-    items = []
-    for i, task in enumerate(tasks):
+    for i, (number, task) in enumerate(tasks):
         yes, likelihoods = [], []
         for image in _opened(folder, task):
             shares = liquid.choose(image, QUESTION.format(task.prompt), [YES, NO])
             yes.append(shares[YES])
             total, length = caption_log_likelihood(liquid, image, task.prompt)
             likelihoods.append(total / length)
-        row = (sum(yes) / len(yes), max(yes), sum(likelihoods) / len(likelihoods), 1.0)
+        yield number, [sum(yes) / len(yes), max(yes), sum(likelihoods) / len(likelihoods)]
+        progress(i + 1, len(tasks))
+
+
+def judged(tasks: Sequence[Task], found: Sequence[Sequence[float]]) -> Scored:
+    """Means over prompts of what ``judge`` says of each: yes, best_yes, log_likelihood."""
+    parts: dict[str, list[Row]] = {"all": []}
+    items = []
+    for task, values in zip(tasks, found, strict=True):
+        row = (*values, 1.0)
         for part in ("all", *task.groups):
             parts.setdefault(part, []).append(row)
         items.append(Item(task.index, task.prompt, f"yes {row[0]:.3f}", "", row[0], task.files[0]))
-        progress(i + 1, len(tasks))
     return Scored("judged", parts, _means, items)
 
 

@@ -19,13 +19,15 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a202c; background: #fff; margin: 2rem auto;
        max-width: 72rem; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; display: block;
+        overflow-x: auto }
 td, th { padding: .2rem .8rem .2rem 0; text-align: left; border-bottom: 1px solid #e2e8f0;
-         vertical-align: top; overflow-wrap: anywhere }
+         vertical-align: top }
 svg { max-width: 100%; height: auto; display: block; margin: .5rem 0 }
 svg text { font: 12px system-ui, sans-serif; fill: #1a202c }
 svg .w { stroke: #1a202c; stroke-width: 1.5 } svg .a { stroke: #a0aec0; fill: none }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 0 2rem }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
+         gap: 0 2rem }
 .plots h3 { font-size: .95rem; margin: .6rem 0 0 }
 .label { background: #fefcbf; padding: .4rem .8rem }
 .shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: 1rem }

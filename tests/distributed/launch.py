@@ -43,9 +43,10 @@ def environment(rank: int, hosts: Path, **changes: str) -> dict[str, str]:
 
 
 def write_hosts(folder: Path, size: int) -> Path:
-    """A file of the ring's addresses."""
+    """A file of the ring's addresses; a blank one for a single process, as ``mlx.launch`` does."""
     hosts = folder / f"hosts-{time.monotonic_ns()}.json"
-    hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(size)]))
+    addresses = [[f"127.0.0.1:{port}"] for port in free_ports(size)]
+    hosts.write_text(json.dumps(addresses) if size > 1 else "")
     return hosts
 
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from liquid_mlx.errors import FileError
 from liquid_mlx.evaluation import drawing
-from liquid_mlx.evaluation.prompt_sets import SETS, keep_settings, read_set
+from liquid_mlx.evaluation.figures import Groups
+from liquid_mlx.evaluation.prompt_sets import SETS, Task, keep_settings, read_set
 from liquid_mlx.images import read_settings
 from liquid_mlx.model import Liquid
 
@@ -150,13 +151,17 @@ def test_what_is_no_set_of_prompts_ends_in_a_sentence(tmp_path: Path, name: str)
             read_set(name, path)
 
 
+def judged(liquid: Liquid, tasks: list[Task], folder: Path) -> Groups:
+    rows = [row for _, row in drawing.judge(liquid, list(enumerate(tasks)), folder)]
+    return drawing.judged(tasks, rows).exact()
+
+
 def test_a_model_judges_its_pictures_by_choice_and_by_likelihood(
     tiny: Liquid, sets: dict[str, Path], tmp_path: Path
 ) -> None:
     tasks = read_set("genai", sets["genai"])
     drawing.draw_set(tiny, tasks, tmp_path / "out")
-    scored = drawing.judge(tiny, tasks, tmp_path / "out")
-    figures = scored.exact()
+    figures = judged(tiny, tasks, tmp_path / "out")
     shares, likelihoods = [], []
     for task in tasks:
         path = tmp_path / "out" / task.files[0]
@@ -183,7 +188,7 @@ def test_a_prompt_s_best_picture_counts_for_best_yes(
 ) -> None:
     tasks = read_set("dpg", sets["dpg"])[:1]
     drawing.draw_set(tiny, tasks, tmp_path / "out")
-    found = drawing.judge(tiny, tasks, tmp_path / "out").exact()["all"]
+    found = judged(tiny, tasks, tmp_path / "out")["all"]
     assert found["best_yes"] is not None
     assert found["yes"] is not None
     assert found["best_yes"] > found["yes"]
@@ -197,4 +202,4 @@ def test_judging_what_is_not_drawn_names_the_picture(
     (tmp_path / "out/00002.jpg").unlink()
     shutil.rmtree(tmp_path / "sets")
     with pytest.raises(Exception, match=re.escape("00002.jpg")):
-        drawing.judge(tiny, tasks, tmp_path / "out")
+        judged(tiny, tasks, tmp_path / "out")
