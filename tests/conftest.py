@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -31,6 +31,14 @@ CASES = (
 def heed_interrupts() -> None:
     """For a child process: a shell starts its background jobs, such as these tests, without."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packed() -> Iterator[None]:
+    """Quantized weights stay packed, as on a GPU; commands in their own processes unpack them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("liquid_mlx.weights.available", lambda: 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -122,9 +122,9 @@ def quantized_layers(backbone):
 )
 def test_a_cpu_with_memory_unpacks_weights_and_computes_the_same(converted, how, monkeypatch):
     folder = converted("qwen2_tiny", quantize=True, **how)
-    plain, _ = load(folder)
-    monkeypatch.setattr("liquid_mlx.weights.available", lambda: 10_000)
     packed, _ = load(folder)
+    monkeypatch.setattr("liquid_mlx.weights.available", lambda: 1 << 30)
+    plain, _ = load(folder)
     assert not quantized_layers(plain)
     assert quantized_layers(packed)
     ids = mx.array([[2, 300, 301, 302, 7]])
@@ -135,7 +135,8 @@ def test_a_cpu_with_memory_unpacks_weights_and_computes_the_same(converted, how,
     np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
-def test_half_precision_stays_packed(converted):
+def test_half_precision_stays_packed(converted, monkeypatch):
+    monkeypatch.setattr("liquid_mlx.weights.available", lambda: 1 << 30)
     folder = converted("gemma_tiny", quantize=True, q_bits=8, q_group_size=32)
     assert quantized_layers(load(folder, "bfloat16")[0])
 

@@ -12,6 +12,7 @@ import sys
 import mlx.core as mx
 
 import liquid_mlx
+from liquid_mlx import weights
 from liquid_mlx.distributed.ranks import join
 from liquid_mlx.errors import LiquidError
 
@@ -63,6 +64,7 @@ def drawn(liquid: liquid_mlx.Liquid) -> dict[str, object]:
 
 
 def main() -> None:
+    weights.available = lambda: 0  # so that quantized ones stay packed, as on a GPU
     team = join()
     found = []
     tasks = [sys.argv[i : i + 3] for i in range(1, len(sys.argv), 3)]
