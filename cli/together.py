@@ -77,7 +77,7 @@ def refuse_stdin() -> None:
 def named(message: str) -> str:
     """A message with this process's rank, if it is one of several and not rank 0."""
     rank = own_rank() if launched() else 0
-    return f"rank {rank}: {message}" if rank else message
+    return message if not rank or message.startswith(f"rank {rank} ") else f"rank {rank}: {message}"
 
 
 def said_elsewhere(error: LiquidError) -> bool:

@@ -190,7 +190,7 @@ def _disagreement(reports: Sequence[Mapping[str, Any]]) -> str:
     """The first reason for which these ranks cannot go on together, or ""."""
     failures = _failures(reports)
     if failures:
-        others = f" ({len(failures) - 1} more ranks failed)" if len(failures) > 1 else ""
+        others = f" ({len(failures) - 1} more failed)" if len(failures) > 1 else ""
         return f"{failures[0]}{others}."
     first = reports[0]["facts"]
     for rank, report in enumerate(reports):
