@@ -1,10 +1,12 @@
-"""Quality by quantization: ``python -m benchmarks.quantization MODEL [--share 0.4]``.
+"""Quality by quantization: ``python -m benchmarks.quantization MODEL [--share 0.2]``.
 
 MODEL, a checkpoint or an unquantized converted folder of the demo model, is converted with
 every quantization, and each result is scored as in ``training.evaluate``: on everyday prompts
 and questions that training never saw. Prompts, questions and seeds are the same for all. KL is
 that of ``liquid compare``, against the unquantized model on sequences that it draws: how well it
-predicts what is lost is the rank correlation under the table.
+predicts what is lost is the rank correlation under the table. With ``--json FILE`` a run goes on
+where another stopped. ``python -m benchmarks.docs`` plots the table of
+``docs/reference/quantization.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import numpy as np
 import liquid_mlx
 from liquid_mlx.convert import convert
 from liquid_mlx.evaluation.compare import compare
-from liquid_mlx.evaluation.plots import curves
 from training.evaluate import measure_prompts, measure_questions
 
 QUANTIZATIONS: dict[str, dict[str, Any]] = {
@@ -39,25 +40,27 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of pictures")
     parser.add_argument("--only", nargs="*", choices=QUANTIZATIONS, default=list(QUANTIZATIONS))
     parser.add_argument("--sequences", type=int, default=16, help="that KL is measured on")
-    parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--plot", type=Path, help="write images and answers over KL as SVG")
+    parser.add_argument("--json", type=Path, help="write all figures here; what it has is kept")
     options = parser.parse_args()
     figures: dict[str, dict[str, Any]] = {}
+    if options.json and options.json.exists():
+        figures = json.loads(options.json.read_text())
     print("| quantization | bits per weight | weights' error | cosine | images | answers | KL |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole"
         convert(options.model, whole, vqgan=options.vqgan)
         for name in options.only:
-            figures[name] = score(options, name, whole)
+            if name not in figures:
+                figures[name] = score(options, name, whole)
             print(f"| {name} | " + " | ".join(cells(figures[name])) + " |", flush=True)
             if options.json:
                 options.json.write_text(json.dumps(figures, indent=1) + "\n")
     for kind in ("images", "answers"):
-        pairs = [(found["kl"]["guided"], found[kind]) for found in figures.values()]
-        print(f"\nRank correlation of KL (guided) and {kind}: {rank_correlation(pairs):.2f}")
-    if options.plot:
-        options.plot.write_text(plot(figures))
+        pairs = [(found["kl"]["guided"], -found[kind]) for found in figures.values()]
+        differ = len({found[kind] for found in figures.values()}) > 1
+        told = f"{rank_correlation(pairs):.2f}" if differ else "none, as all have the same share"
+        print(f"\nRank correlation of KL and the drop in {kind}: {told}")
 
 
 def score(options: argparse.Namespace, name: str, whole: Path) -> dict[str, Any]:
@@ -84,20 +87,6 @@ def rank_correlation(pairs: list[tuple[float, float]]) -> float:
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def plot(figures: dict[str, dict[str, Any]]) -> str:
-    """Shares that are right over the logarithm of KL; the unquantized model has none."""
-    lines = {
-        kind: [
-            (float(np.log10(found["kl"]["guided"])), found[kind])
-            for found in figures.values()
-            if found["kl"]["guided"] > 0
-        ]
-        for kind in ("images", "answers")
-    }
-    text = curves(lines, "log10 of KL (guided, nats a code)", "right", dots=True)
-    return text.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-size="12" ')
-
-
 def cells(figures: dict[str, Any]) -> list[str]:
     found = figures["verification"]
     error = max(found["errors"]["attention"], found["errors"]["MLP"])
@@ -105,8 +94,8 @@ def cells(figures: dict[str, Any]) -> list[str]:
         f"{figures['bits_per_weight']:.2f}",
         f"{error:.1%}",
         f"{found['cosine']:.4f}",
-        f"{figures['images']:.0%}",
-        f"{figures['answers']:.0%}",
+        f"{figures['images']:.1%}",
+        f"{figures['answers']:.1%}",
         f"{figures['kl']['guided']:.2g}",
     ]
 
