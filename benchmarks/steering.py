@@ -25,6 +25,7 @@ from benchmarks.loops.geometry import MID
 from benchmarks.loops.liquid import Loop
 from benchmarks.loops.side_by_side import machine
 from liquid_mlx import Liquid, load
+from liquid_mlx.generation.best_of import scores
 from liquid_mlx.generation.image import Draw, draw_codes
 from liquid_mlx.generation.prefill import prefill
 from liquid_mlx.params import ImageParams
@@ -32,12 +33,14 @@ from liquid_mlx.results import GeneratedImage
 from training.everyday import wrong
 from training.judge import Reading, Seen, read
 from training.measures.material import group, named
-from training.world import PAIRS
+from training.world import PAIRS, SHAPES
 
 SEED = 412
 STRENGTHS = (0.0, 0.1, 0.3, 0.6, 1.0)
 CANDIDATES = 4
 SHARE_WANTED = (0.6, 0.8)  # of single pictures that are right, where a choice can help
+WARM: dict[str, Any] = {"guidance": 1.0, "temperature": 1.2}  # where pictures of a prompt differ
+HOT = {"guidance": 1.0, "temperature": 1.6, "top_p": 1.0}  # where an edit often fails
 NEAR = 0.5  # of a cell: how far a thing that was kept may seem to have moved
 
 
@@ -144,54 +147,71 @@ def beside(reading: Reading, there: Reading, gone: Seen, new: tuple[str, str], n
     return "" if [thing.pair for thing in left] == [new] else "new"
 
 
-def measure_masks(liquid: Liquid, share: float) -> None:
-    """Two things are drawn, one is masked, and another asked for in its place."""
+def edits(liquid: Liquid, wanted: int, settings: dict[str, Any]) -> dict[str, list[str]]:
+    """What is wrong with edits of pictures of which one thing is masked, by how one was chosen."""
     rng, cell = random.Random(f"{SEED} masks"), liquid.config.vqgan.factor
-    wanted = max(5, round(100 * share))
-    counts = (1, CANDIDATES)
-    found: dict[int, list[str]] = {count: [] for count in counts}
+    found: dict[str, list[str]] = {}
     some = scenes(2 * wanted, 2)
     pictures = liquid.generate_images([text for text, _ in some], seeds=0)
     for (_, pairs), picture in zip(some, pictures, strict=True):
-        seed, reading = picture.settings.seed, read(pixels(picture))
+        reading = read(pixels(picture))
         if not is_right(pairs, picture):
             continue
         which = rng.randrange(2)
         gone = next(thing for thing in reading.things if thing.pair == pairs[which])
         mask = thing_mask(gone, liquid, picture.codes.shape)
-        free = [pair for pair in PAIRS if pair not in pairs]
-        new = rng.choice(free)
-        named_now = [named(*(new if i == which else pair)) for i, pair in enumerate(pairs)]
+        new = rng.choice([pair for pair in PAIRS if pair not in pairs])
+        now = [new if i == which else pair for i, pair in enumerate(pairs)]
+        prompt = " and ".join(named(*pair) for pair in now)
         every = liquid.generate_image(
-            " and ".join(named_now),
+            prompt,
             keep=picture.codes,
             mask=mask,
             best_of=CANDIDATES,
             judge="kept",
             keep_all=True,
-            seed=seed,
+            seed=picture.settings.seed,
+            **settings,
         )
         assert all(np.array_equal(one.codes[~mask], picture.codes[~mask]) for one in every)
-        first = next(one for one in every if one.settings.seed == seed)  # what 1 would give
-        for count, edited in zip(counts, (first, every[0]), strict=True):
-            there = read(pixels(edited))
-            found[count].append(beside(reading, there, gone, new, NEAR * cell))
-        if len(found[1]) == wanted:
+        kinds = [beside(reading, read(pixels(e)), gone, new, NEAR * cell) for e in every]
+        codes = np.stack([one.codes for one in every])
+        said = scores(liquid.engine, "both", prompt, [], codes, None)
+        seeds = [one.settings.seed for one in every]
+        chosen = {
+            "one alone": seeds.index(picture.settings.seed),
+            "kept": 0,
+            "likelihood": int(np.argmax([one["likelihood"] for one in said])),
+            "question": int(np.argmax([one["yes"] for one in said])),
+            "both": int(np.argmax([one["score"] for one in said])),
+            f"any of {CANDIDATES}": kinds.index(min(kinds)),  # "" is the least
+        }
+        for way, i in chosen.items():
+            found.setdefault(way, []).append(kinds[i])
+        if len(found["kept"]) == wanted:
             break
-    if not found[1]:
-        print("No picture was right to begin with: nothing to mask.\n")
-        return
-    print(f"### One thing of {len(found[1])} pictures masked, and another asked for\n")
-    print("Outside the mask the codes are the same in all.\n")
-    rows = [
-        (
-            count,
-            f"{100 * kinds.count('') / len(kinds):.0f} %",
-            f"{100 * (1 - kinds.count('other') / len(kinds)):.0f} %",
-        )
-        for count, kinds in found.items()
-    ]
-    table(("candidates", "the new one is there", "the other is as it was"), *rows)
+    return found
+
+
+def measure_masks(liquid: Liquid, share: float) -> None:
+    """Two things are drawn, one is masked, and another asked for in its place."""
+    for name, settings in (("the model's settings", {}), (str(HOT), HOT)):
+        found = edits(liquid, max(5, round(100 * share)), settings)
+        if not found:
+            print("No picture was right to begin with: nothing to mask.\n")
+            return
+        rows = [
+            (
+                way,
+                f"{100 * kinds.count('') / len(kinds):.0f} %",
+                f"{100 * (1 - kinds.count('other') / len(kinds)):.0f} %",
+            )
+            for way, kinds in found.items()
+        ]
+        number = len(found["kept"])
+        print(f"### One thing of {number} pictures masked, another asked for: {name}\n")
+        print("Outside the mask the codes are the same in all.\n")
+        table(("chosen by", "all is as asked for", "the other is as it was"), *rows)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -200,41 +220,54 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def measure_vary(liquid: Liquid, share: float) -> None:
-    """Variations of pictures whose noise is known, and of the same pictures without it."""
-    prompts = scenes(max(5, round(40 * share)), 2)
-    pictures = liquid.generate_images([text for text, _ in prompts], seeds=0)
+    """Variations of pictures whose noise is known, and of the same pictures without it.
+
+    Prompts and settings leave something open: of a fully named picture there is but one.
+    """
+    rng = random.Random(f"{SEED} vary")
+    prompts = [
+        " and ".join(f"a {shape}" for shape in rng.sample(SHAPES, 2))
+        for _ in range(max(5, round(40 * share)))
+    ]
+    pictures = liquid.generate_images(prompts, seeds=0, **WARM)
     rows: list[tuple[object, ...]] = [("strength", "equal codes", "PSNR", "equal codes", "PSNR")]
     for strength in STRENGTHS:
         cells: list[str] = []
         for known in (True, False):
             equal, noise = [], []
-            for (text, _), picture in zip(prompts, pictures, strict=True):
-                source = picture if known else picture.codes
-                (varied,) = liquid.vary(source, prompt=text, strength=strength, seed=SEED)
+            for prompt, picture in zip(prompts, pictures, strict=True):
+                (varied,) = liquid.vary(
+                    picture if known else picture.codes,
+                    prompt=prompt,
+                    strength=strength,
+                    seed=SEED + len(equal),
+                    **WARM,
+                )
                 equal.append((varied.codes == picture.codes).mean())
                 noise.append(psnr(pixels(varied), pixels(picture)))
             cells += [f"{100 * np.mean(equal):.1f} %", f"{np.mean(noise):.1f}"]
         rows.append((strength, *cells))
-    print(f"### Variations of {len(pictures)} pictures, by new noise (left) and without it\n")
+    print(
+        f"### Variations of {len(pictures)} pictures, by new noise (left) and without it: {WARM}\n"
+    )
     table(*rows)
 
 
 def settings_where_a_choice_helps(liquid: Liquid, share: float) -> dict[str, float]:
-    """The first settings at which the wanted share of single pictures is right."""
-    some = scenes(max(10, round(60 * share)), 3)
+    """The temperature at which the wanted share of single pictures is right, by bisection."""
+    some = scenes(max(10, round(100 * share)), 3)
+    prompts = [text for text, _ in some]
     low, high = SHARE_WANTED
-    best: tuple[float, dict[str, float]] = (9.0, {})
-    for guidance in (1.5, 1.0):
-        for temperature in (0.6, 0.8, 1.0, 1.2, 1.4):
-            settings = {"guidance": guidance, "temperature": temperature, "top_p": 1.0}
-            prompts = [text for text, _ in some]
-            drawn = liquid.generate_images(prompts, seeds=7, **settings)
-            right = np.mean([is_right(p, d) for (_, p), d in zip(some, drawn, strict=True)])
-            print(f"{settings}: {100 * right:.0f} % right", flush=True)
-            best = min(best, (abs(right - (low + high) / 2), settings), key=lambda b: b[0])
-            if low <= right <= high:
-                return settings
-    return best[1]
+    cold, hot = 0.6, 2.6
+    while True:
+        temperature = round((cold + hot) / 2, 2)
+        settings = {"guidance": 1.0, "temperature": temperature, "top_p": 1.0}
+        drawn = liquid.generate_images(prompts, seeds=7, **settings)
+        right = np.mean([is_right(p, d) for (_, p), d in zip(some, drawn, strict=True)])
+        print(f"{settings}: {100 * right:.0f} % right", flush=True)
+        if low <= right <= high or hot - cold < 0.1:
+            return settings
+        cold, hot = (temperature, hot) if right > high else (cold, temperature)
 
 
 def measure_best(liquid: Liquid, share: float) -> None:

@@ -69,7 +69,7 @@ class Edit:
     picture: bytes
     rows: int | None = None
     mask: bytes | None = field(default=None, repr=False)
-    candidates: int = 1  # drawn of each; the one whose hole fits best is kept
+    candidates: int = 1  # drawn of each; the best is kept
 
 
 @dataclass(frozen=True)

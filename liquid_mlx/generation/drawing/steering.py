@@ -12,6 +12,7 @@ from liquid_mlx import images
 from liquid_mlx.config import Size
 from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.answer import stream_text
+from liquid_mlx.generation.best_of import Judge
 from liquid_mlx.generation.drawing.batches import Job
 from liquid_mlx.generation.drawing.drawing import Drawing, pictures_of
 from liquid_mlx.generation.drawing.editing import kept_cells
@@ -61,6 +62,7 @@ class Steering(Drawing):
         rows: int | None = None,
         mask: np.ndarray | ImageSource | None = None,
         candidates: int = 1,
+        judge: Judge = "both",
         count: int = 1,
         seed: int | None = None,
         guidance: float | None = None,
@@ -76,6 +78,7 @@ class Steering(Drawing):
             rows=rows,
             mask=mask,
             candidates=candidates,
+            judge=judge,
             count=count,
             seed=seed,
             guidance=guidance,
@@ -94,6 +97,7 @@ class Steering(Drawing):
         rows: int | None = None,
         mask: np.ndarray | ImageSource | None = None,
         candidates: int = 1,
+        judge: Judge = "both",
         count: int = 1,
         seed: int | None = None,
         guidance: float | None = None,
@@ -112,8 +116,9 @@ class Steering(Drawing):
             rows: how many of its rows of codes stay, from the top; or
             mask: what is drawn anew, as bool [rows, columns] of codes or as a picture, white or
                 transparent there.
-            candidates: pictures drawn of each with a mask; the one is kept behind whose hole the
-                codes that stay are likeliest, because nothing that is drawn looks ahead.
+            candidates: pictures drawn of each, of which the best is kept.
+            judge: how it is found, see ``BestOf``; "kept" looks for the hole, nothing of which
+                looks ahead, behind which the codes that stay are likeliest.
 
         The other arguments, and errors, are those of ``stream_image``.
         """
@@ -132,7 +137,7 @@ class Steering(Drawing):
             rows=rows,
             mask=mask,
             best_of=candidates,
-            judge="kept",
+            judge=judge,
             instruction=instruction,
         )
 
