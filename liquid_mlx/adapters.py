@@ -229,8 +229,8 @@ def attach(backbone: Backbone, adapters: Attached) -> None:
     Heads cut from it before do not change: make them anew.
 
     Raises:
-        CheckpointError: an adapter changes what this model does not have, or another shape; then
-            nothing is changed.
+        CheckpointError: an adapter changes what this model does not have, or another shape, or
+            overflows the model's dtype; then nothing is changed.
     """
     known = places(backbone)
     for adapter, _ in adapters:
@@ -242,8 +242,11 @@ def attach(backbone: Backbone, adapters: Attached) -> None:
         for module, factors in adapter.factors.items():
             place = known[module]
             deltas[id(place.layer)].append((place, factors, strength))
+    combined = {}
+    for key, changes in deltas.items():
+        combined[key] = _combined(layers[key], changes, backbone.dtype) if changes else None
     for key, layer in layers.items():
-        layer.delta = _combined(layer, deltas[key], backbone.dtype) if deltas[key] else None
+        layer.delta = combined[key]
 
 
 def _check(name: str, module: str, factors: Factors, known: Mapping[str, Place]) -> None:
@@ -281,10 +284,21 @@ def _combined(
         parts.append((factors.a, mx.pad(b, [(0, 0), (place.start, outputs - place.stop)])))
     a = mx.concatenate([a for a, _ in parts], axis=1)
     b = mx.concatenate([b for _, b in parts], axis=0)
-    if not gained:
-        return Delta(a, b).astype(dtype)
     bias = layer.bias.astype(mx.float32) if "bias" in layer else mx.zeros((outputs,))
-    return Delta(a, b, gain, bias * (1 - gain)).astype(dtype)
+    delta = (Delta(a, b, gain, bias * (1 - gain)) if gained else Delta(a, b)).astype(dtype)
+    for part in (delta.a, delta.b, delta.gain, delta.shift):
+        if part is not None:
+            check_finite("An adapter's change of a matrix", part)
+    return delta
+
+
+def check_finite(name: str, array: mx.array) -> None:
+    """Raise CheckpointError if a weight has overflowed with an adapter in it."""
+    if mx.issubdtype(array.dtype, mx.floating) and not mx.isfinite(array).all().item():
+        raise CheckpointError(
+            f"{name[:100]} would not be finite in {str(array.dtype).rpartition('.')[2]}: give the "
+            "adapter a smaller strength, or see whether it is damaged."
+        )
 
 
 def _gain(place: Place, factors: Factors) -> mx.array:
@@ -298,7 +312,7 @@ def merged(tensor: mx.array, name: str, adapters: Attached) -> mx.array:
     """A tensor with the adapters' whole ones of its name: ``old + strength (new - old)``.
 
     Raises:
-        CheckpointError: another shape, or the base is quantized.
+        CheckpointError: another shape, the base is quantized, or the result overflows.
     """
     for adapter, strength in adapters:
         new = adapter.tensors.get(name)
@@ -311,6 +325,7 @@ def merged(tensor: mx.array, name: str, adapters: Attached) -> mx.array:
             )
         old = tensor.astype(mx.float32)
         tensor = (old + strength * (new.astype(mx.float32) - old)).astype(tensor.dtype)
+        check_finite(name, tensor)
     return tensor
 
 

@@ -14,6 +14,7 @@ from liquid_mlx.adapters import (
     AdapterName,
     Attached,
     attach,
+    check_finite,
     merged,
     places,
     read_adapters,
@@ -102,9 +103,12 @@ def _write_shard(
         for name in ("weight", "scales", "biases"):
             written.pop(f"{path}.{name}", None)
         whole = matrix(layer).astype(stored if mx.issubdtype(stored, mx.floating) else mx.bfloat16)
+        check_finite(weight, whole)  # packed, it would not show
         q = None if dequantize else layer.quantization
         parts = {"weight": whole} if q is None else quantized(whole, q)
         written |= {f"{path}.{name}": array for name, array in parts.items()}
+    for name, array in written.items():
+        check_finite(name, array)
     mx.save_safetensors(str(target), written, {"format": "mlx"})
 
 

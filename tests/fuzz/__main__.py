@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--surface", choices=list(SURFACES), default="")
+    parser.add_argument("--start", type=int, default=0, help="the first case of a run in parts")
     parser.add_argument("--only", type=int, help="this case alone")
     parser.add_argument("--patience", type=float, default=60, help="seconds until a case hangs")
     parser.add_argument("--kills", type=int, help="kill commands at so many random moments")
@@ -96,10 +97,11 @@ def main() -> None:
         build(folder)
         if asked.kills:
             sys.exit(kills.main(folder, asked.seed, asked.kills))
-        start, stop = (0, asked.count) if asked.only is None else (asked.only, asked.only + 1)
+        first = asked.start if asked.only is None else asked.only
         found, began = [], time.monotonic()
         count, codes = Counter[str](), Counter[int | None]()
-        run = fuzz(folder, asked.seed, start, stop, asked.surface, asked.patience)
+        stop = first + (asked.count if asked.only is None else 1)
+        run = fuzz(folder, asked.seed, first, stop, asked.surface, asked.patience)
         for surface, code, finding in run:
             count[surface] += 1
             codes[code] += 1
