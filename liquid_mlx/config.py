@@ -11,7 +11,7 @@ from typing import Any
 from liquid_mlx.display import brief
 from liquid_mlx.errors import CheckpointError, SettingsError
 from liquid_mlx.files import read_config
-from liquid_mlx.params import ImageParams
+from liquid_mlx.params import MAX_INTEGER, ImageParams, integer
 
 FORMAT_VERSION, MAX_WORDS = 1, 10_000
 MODEL_TYPES = ("gemma", "gemma2", "llama", "qwen2")
@@ -313,6 +313,9 @@ class LiquidConfig:
 
     def size(self, width: int | None = None, height: int | None = None) -> Size:
         """The model's size with this width and height (None: any); SettingsError if none."""
+        for name, side in (("width", width), ("height", height)):
+            if side is not None:
+                integer(name, side, -MAX_INTEGER, MAX_INTEGER, "use one of the model's sizes")
         for size in self.sizes:
             if width in (None, size.width) and height in (None, size.height):
                 return size

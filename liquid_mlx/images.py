@@ -24,8 +24,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.display import brief
-from liquid_mlx.errors import ImageError, SettingsError
+from liquid_mlx.errors import ImageError
 from liquid_mlx.files import as_path, atomic_file, open_regular
+from liquid_mlx.params import choice, flag
 
 
 class HoldsImage:
@@ -64,6 +65,7 @@ def load_image(source: ImageSource, exif: bool = True) -> Image.Image:
     Raises:
         ImageError: it is missing, empty, damaged, too large, not an image, or of unknown range.
     """
+    exif = flag("exif", exif)
     if isinstance(source, HoldsImage):
         source = source.image
     elif isinstance(source, np.ndarray):
@@ -85,11 +87,9 @@ def fit_image(image: Image.Image, resolution: int, fit: str = "pad") -> Image.Im
         ImageError: the image is too long and narrow to be cropped.
         SettingsError: `fit` is neither.
     """
-    if fit == "pad":
+    if choice("fit", fit, ("pad", "crop")) == "pad":
         return _pad(_eight_bits(image, "The image").convert("RGB"), resolution)
-    if fit == "crop":
-        return _crop(whiten(image), resolution)
-    raise SettingsError(f'An image is fitted by "pad" or by "crop", not by {brief(fit)!r}.')
+    return _crop(whiten(image), resolution)
 
 
 def load_pixels(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,11 @@ from PIL import Image
 from liquid_mlx import images, memory
 from liquid_mlx.adapters import AdapterName, Attached, attach, read_adapters
 from liquid_mlx.config import LiquidConfig, Size
+from liquid_mlx.display import brief
 from liquid_mlx.distributed.exchange import agreed, least
 from liquid_mlx.distributed.ranks import Team
 from liquid_mlx.distributed.shards import shares_by_memory
-from liquid_mlx.errors import ImageError, PromptError, UsageError
+from liquid_mlx.errors import ImageError, PromptError, SettingsError, UsageError
 from liquid_mlx.files import digest
 from liquid_mlx.generation.answer import Answering, check_length
 from liquid_mlx.generation.drawing.editing import fit_to
@@ -33,6 +34,8 @@ from liquid_mlx.nn.vqgan import VQGAN
 from liquid_mlx.prompts import Prompts
 from liquid_mlx.weights import load_backbone, load_vqgan, shard_for
 
+# Of what is no array: rows of different lengths, numbers beyond any dtype, endless ranges.
+ARRAY_ERRORS = (MemoryError, OverflowError, TypeError, ValueError)
 SAME_PIXEL = 2  # of 255: other machines decode the same codes almost alike
 
 
@@ -202,7 +205,10 @@ class Liquid(Steering, Answering):
 
         Raises:
             ImageError: it is not a picture, or codes of another shape or range.
+            SettingsError: the size is none.
         """
+        if not isinstance(size, Size | None):
+            raise SettingsError(f"size is {brief(size)}: give one of liquid.config.sizes.")
         shape = self.config.grid(size := size or self.config.sizes[0])
         if isinstance(picture, np.ndarray):
             if picture.shape != shape:
@@ -258,8 +264,10 @@ class Liquid(Steering, Answering):
             LowMemoryError: their image is too large to be decoded here.
         """
         try:
+            if isinstance(codes, Sized) and len(codes) > images.MAX_SIDE:
+                raise ValueError
             codes = np.asarray(codes)
-        except (OverflowError, TypeError, ValueError):  # such as rows of different lengths
+        except ARRAY_ERRORS:  # such as rows of different lengths
             raise ImageError("Codes are whole numbers [rows, columns].") from None
         if codes.ndim != 2:
             raise ImageError(f"Codes are whole numbers [rows, columns], not {codes.shape}.")
@@ -287,8 +295,10 @@ class Liquid(Steering, Answering):
         """
         last = self.config.backbone.vocab_size - 1
         try:
+            if isinstance(token_ids, Sized):
+                check_length(self.engine, len(token_ids))
             found = np.asarray(token_ids)
-        except (OverflowError, TypeError, ValueError):
+        except ARRAY_ERRORS:
             found = np.array([])
         if not np.issubdtype(found.dtype, np.integer) or not found.size:
             raise PromptError(f"Token ids are a list of whole numbers, 0 to {last}.")

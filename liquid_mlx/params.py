@@ -11,6 +11,7 @@ import numbers
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from liquid_mlx.display import brief
@@ -43,6 +44,21 @@ def number(name: str, value: Any, low: float, high: float, hint: str) -> float:
     if not low <= found <= high:  # NaN is refused, too
         raise SettingsError(f"{name} is {brief(value, 40)}: {hint}.")
     return found
+
+
+def choice(name: str, value: Any, words: Sequence[str]) -> str:
+    """One of some words."""
+    if not isinstance(value, str) or value not in words:
+        raise SettingsError(f"{name} is {brief(value, 40)!r}: use {' or '.join(words)}.")
+    return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, or what Python takes for one of them; arrays of several are neither."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise SettingsError(f"{name} is {brief(value, 40)}: give True or False.") from None
 
 
 def check_sampling(*, temperature: float, top_k: int, top_p: float) -> dict[str, float]:
@@ -131,10 +147,11 @@ def seeds_for(seed: int | Sequence[int] | None, count: int) -> list[int]:
     # Arrays are no Sequence, and those of one number no list.
     listed = isinstance(seed, Iterable) and getattr(seed, "ndim", 1) > 0
     several = listed and not isinstance(seed, str)
-    given = list(seed) if several else [seed]  # type: ignore[arg-type]
+    given = list(islice(seed, count + 1)) if several else [seed]  # type: ignore[arg-type]
     found = [integer("seed", one, 0, SEEDS - 1, f"use 0 to {SEEDS - 1}") for one in given]
     if not several:
         return [(found[0] + i) % SEEDS for i in range(count)]
     if len(found) != count:
-        raise SettingsError(f"There are {len(found)} seeds for {count}: give one for each.")
+        seeds = f"{len(found)} seeds" if len(found) < count else "more seeds"
+        raise SettingsError(f"There are {seeds} for {count}: give one for each.")
     return found

@@ -8,6 +8,7 @@ inside a user's text is ordinary text, so that no text from outside can break ou
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ INSTRUCTIONS = (
     " Create an image using the information mentioned above as guidance.",
 )
 CAPTION = "The caption of this image is:"
+MAX_TEXTS = 100_000  # in a list
 MAX_CHARACTERS = 1_000_000  # of one text: far more than any context, tokenized in seconds
 LONGEST_CHARACTER = 4  # bytes, and so byte tokens, of one character in UTF-8
 Message = Mapping[str, Any]  # "role", and "content"
@@ -81,7 +83,7 @@ class Prompts:
     def draw(self, text: str, size: Size, instruction: int = 1) -> list[int]:
         """The prompt that is followed by an image's tokens; ``instruction`` is 1 to 10."""
         instructed = INSTRUCTIONS[instruction - 1]
-        words = _required(text, "prompt") + self._size_words(size) + instructed
+        words = required(text, "prompt") + self._size_words(size) + instructed
         return [*self._start, *self._text(words), self._special["boi"]]
 
     def unconditional(self, size: Size) -> list[int]:
@@ -101,7 +103,7 @@ class Prompts:
 
     def question(self, codes: np.ndarray, question: str) -> tuple[list[int], list[int]]:
         """A question about an image, in two parts: all up to the image's end, and the rest."""
-        words = self._text(f"\n{_required(question, 'question')}")
+        words = self._text(f"\n{required(question, 'question')}")
         return (
             [*self._turn_start("user"), *self._picture(codes)],
             [*words, *self._turn("end_of_turn"), *self._text("\n"), *self._reply_start()],
@@ -124,7 +126,7 @@ class Prompts:
 
     def reply(self, text: str) -> list[int]:
         """The ids of an answer, behind ``question`` or ``chat``."""
-        return self._text(_required(text, "answer"))
+        return self._text(required(text, "answer"))
 
     def chat(
         self,
@@ -139,7 +141,7 @@ class Prompts:
                 [rows, columns].
             pictures: codes of the image that stands before message i's text, for some i.
         """
-        turns = _turns(messages, pictures or {})
+        turns = _turns(messages, {} if pictures is None else pictures)
         if not turns or turns[-1][0] != "user":
             raise PromptError("A conversation must end with a message of the user.")
         ids = list(self._start)
@@ -158,7 +160,7 @@ class Prompts:
         Those are its turns up to their ends; the arguments are those of ``chat``.
         """
         ids, learned = list(self._start), [False] * len(self._start)
-        for role, parts in _turns(messages, pictures or {}):
+        for role, parts in _turns(messages, {} if pictures is None else pictures):
             if role == "model":
                 asked, said = self._reply_start(), self._content(parts, role, "")
                 said += self._turn_end(role)
@@ -196,11 +198,11 @@ class Prompts:
 
     def text(self, text: str) -> list[int]:
         """A plain text from its start to its end."""
-        return [*self._start, *self._text(_required(text, "text")), *self.eos]
+        return [*self._start, *self._text(required(text, "text")), *self.eos]
 
     def continued(self, text: str) -> list[int]:
         """A text that is to be continued, without a template."""
-        return [*self._start, *self._text(_required(text, "prompt"))]
+        return [*self._start, *self._text(required(text, "prompt"))]
 
     def token(self, token: int) -> str:
         """One id as text; where it has none of its own, the name that tells it from others."""
@@ -261,13 +263,15 @@ def content_parts(content: object, role: str = "model") -> list[str | np.ndarray
         PromptError: it is empty, of another kind, or a turn of the user without words.
     """
     if not isinstance(content, Sequence) or isinstance(content, str):
-        return [_required(content, "message")]
-    parts = [part.codes if isinstance(part, HoldsImage) else part for part in content]
-    if not all(isinstance(part, str | np.ndarray) for part in parts):
-        raise PromptError("A message is a text, or a list of texts and of arrays of codes.")
+        return [required(content, "message")]
+    parts: list[str | np.ndarray] = []
+    for part in content:
+        parts.append(part.codes if isinstance(part, HoldsImage) else part)
+        if not isinstance(parts[-1], str | np.ndarray):
+            raise PromptError("A message is a text, or a list of texts and of arrays of codes.")
     texts = [part for part in parts if isinstance(part, str)]
     if role == "user" or len(texts) == len(parts):
-        _required("".join(texts), "message")
+        required("".join(texts), "message")
     return parts
 
 
@@ -276,15 +280,18 @@ def texts_of(values: object, what: str) -> list[str]:
     if isinstance(values, str):
         raise PromptError(f"The {what} are a single text: give a list of texts.")
     try:
-        found: list[str] = list(values)  # type: ignore[call-overload]
+        found: list[str] = list(islice(values, MAX_TEXTS + 1))  # type: ignore[call-overload]
     except TypeError:
         found = []
     if not isinstance(values, Iterable) or not all(isinstance(value, str) for value in found):
         raise PromptError(f"The {what} are not a list of texts, but {brief(values)}.")
+    if len(found) > MAX_TEXTS:
+        raise PromptError(f"The {what} are more than {MAX_TEXTS}.")
     return found
 
 
-def _required(text: object, what: str) -> str:
+def required(text: object, what: str) -> str:
+    """A text with something in it; raises PromptError for anything else."""
     if not isinstance(text, str) or not text.strip():
         raise PromptError(f"The {what} is empty: say something.")
     if len(text) > MAX_CHARACTERS:

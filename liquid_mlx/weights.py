@@ -30,7 +30,7 @@ DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 
 def compute_dtype(config: LiquidConfig, dtype: str | None) -> mx.Dtype:
     """The dtype asked for, else the stored one; on the CPU float32, which is faster there."""
-    name = dtype or (config.dtype if on_gpu() else "float32")
+    name = (config.dtype if on_gpu() else "float32") if dtype is None else dtype
     if not isinstance(name, str) or name not in DTYPES:
         raise SettingsError(f"Unknown dtype {brief(name)!r}: choose one of {', '.join(DTYPES)}.")
     return DTYPES[name]

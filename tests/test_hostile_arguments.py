@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,14 @@ ANY: list[Any] = [
     *(np.array(1.0), np.array([1.0]), mx.array(1.0), np.datetime64("2020"), b"1", object),
     *("\x1b[31m", "\ud800", "\0", "", [[1], [1, 2]], [None], {"a": 1}, io.BytesIO(), Loud()),
     *("x" * 1_000_001, Path("a" * 300), [10**5000], np.array([None])),
+    *(
+        np.zeros((2, 2)),
+        np.array([]),
+        mx.array([1, 2]),
+        mx.zeros((0,)),
+        {1},
+        slice(1),
+    ),
 ]
 
 
@@ -96,13 +105,49 @@ def test_pictures_codes_and_ids(value: Any, liquid: Liquid) -> None:
 
 
 @pytest.mark.parametrize("value", ANY, ids=range(len(ANY)))
+def test_options_of_drawing_and_seeing(value: Any, liquid: Liquid) -> None:
+    size = liquid.config.sizes[0]
+    for name in ("width", "height", "judge", "prune", "keep_all", "window", "instruction", "rows"):
+        keep: dict[str, Any] = {"keep": RED} if name in ("rows", "window") else {}
+        outcome(lambda name=name, keep=keep: liquid.stream_image("x", **{name: value}, **keep))
+    for call in (
+        lambda: liquid.stream_image(value),
+        lambda: liquid.stream_image("x", keep=RED, mask=value),
+        lambda: liquid.stream_images(["x"], seeds=value),
+        lambda: liquid.encode(RED, exif=value),
+        lambda: liquid.answer(RED, "x", exif=value, max_tokens=1),
+        lambda: liquid.codes(RED, value),
+        lambda: liquid.config.size(value, size.height),
+    ):
+        outcome(call)
+
+
+def test_endless_lists_are_refused(liquid: Liquid) -> None:
+    for call in (
+        lambda: liquid.stream_images(repeat("x")),  # type: ignore[arg-type]
+        lambda: liquid.choose(RED, "x", repeat("a")),  # type: ignore[arg-type]
+        lambda: liquid.stream_images(["x"], seeds=count()),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(LiquidError, match="more"):
+            call()
+    for call in (
+        lambda: liquid.logits(range(10**9)),
+        lambda: liquid.decode(range(10**9)),  # type: ignore[arg-type]
+        lambda: liquid.chat(range(10**9)),  # type: ignore[arg-type]
+        lambda: liquid.chat([{"role": "user", "content": range(10**9)}]),
+    ):
+        with pytest.raises(LiquidError):
+            call()
+
+
+@pytest.mark.parametrize("value", ANY, ids=range(len(ANY)))
 def test_models_adapters_and_files(
     value: Any, liquid: Liquid, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     for call in (
-        lambda: load(value) if value != "" else None,
+        lambda: load(value) if not isinstance(value, str) or value else None,
         lambda: load("owner/name", revision=value),
         lambda: load("demo", adapter=value if value is not None else [None]),
         lambda: liquid.use_adapters(value),

@@ -13,12 +13,12 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from liquid_mlx.config import Size
-from liquid_mlx.errors import SettingsError, UsageError
+from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.engine import Engine
 from liquid_mlx.generation.likelihood import code_log_probabilities
 from liquid_mlx.generation.prefill import prefill, prefill_rows
 from liquid_mlx.generation.text import score_ids
-from liquid_mlx.params import MAX_COUNT, integer
+from liquid_mlx.params import MAX_COUNT, choice, flag, integer
 
 Judge = Literal["likelihood", "question", "both", "kept"]
 QUESTION = "Does the picture show {}?"
@@ -51,9 +51,8 @@ class BestOf:
 
     def __post_init__(self) -> None:
         integer("best_of", self.candidates, 1, MAX_COUNT, f"use 1 to {MAX_COUNT}")
-        if self.judge not in get_args(Judge):
-            raise SettingsError(f"judge is {self.judge!r}: use {', '.join(get_args(Judge))}.")
-        if self.prune and self.keep_all:
+        choice("judge", self.judge, get_args(Judge))
+        if flag("prune", self.prune) and flag("keep_all", self.keep_all):
             raise UsageError("prune and keep_all cannot be combined.")
 
 

@@ -16,7 +16,6 @@ from typing import Literal
 import mlx.core as mx
 
 from liquid_mlx.distributed.exchange import agreed
-from liquid_mlx.errors import SettingsError
 from liquid_mlx.generation.image import (
     Draw,
     Head,
@@ -28,6 +27,7 @@ from liquid_mlx.generation.image import (
 )
 from liquid_mlx.generation.prefill import Prefix
 from liquid_mlx.nn.backbone import Backbone
+from liquid_mlx.params import integer
 from liquid_mlx.results import CodesStep
 
 Window = int | Literal["auto"]
@@ -81,8 +81,8 @@ def draw_windows(
 
 def check_window(window: Window) -> None:
     """Raise SettingsError unless it is 1 to 8, or "auto"."""
-    if window != "auto" and window not in range(1, WIDEST + 1):
-        raise SettingsError(f"window is {window}: use 1 (one code a step) to {WIDEST}, or auto.")
+    if not isinstance(window, str) or window != "auto":
+        integer("window", window, 1, WIDEST, f"use 1 (one code a step) to {WIDEST}, or auto")
 
 
 def _agreed(drafts: mx.array, results: mx.array) -> int:

@@ -13,10 +13,10 @@ from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.best_of import BestOf, Judge
 from liquid_mlx.generation.drawing.batches import Batches, Job
 from liquid_mlx.generation.drawing.editing import given_codes, kept_cells
-from liquid_mlx.generation.jacobi import Window
+from liquid_mlx.generation.jacobi import Window, check_window
 from liquid_mlx.images import ImageSource
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, integer, seeds_for
-from liquid_mlx.prompts import texts_of
+from liquid_mlx.prompts import required, texts_of
 from liquid_mlx.results import GeneratedImage, ImageStep
 
 MOST_IMAGES = 64  # drawn at once unless asked for
@@ -134,6 +134,7 @@ class Drawing(Batches):
         """
         seeds = seeds_for(seed, count)  # refuses a count before any list is that long
         best = BestOf(best_of, judge, prune, keep_all)
+        prompt = required(prompt, "prompt")
         size = self.config.size(width, height)
         given = self._given(keep, rows, mask, window, size)
         kept = (
@@ -282,6 +283,7 @@ class Drawing(Batches):
             if rows is not None or mask is not None:
                 raise UsageError("rows and mask need a picture to keep.")
             return None
+        check_window(window)
         if window != 1:
             raise UsageError("window and keep cannot be combined.")
         return given_codes(self.codes(keep, size), rows, mask)
