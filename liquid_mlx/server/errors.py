@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 
 from liquid_mlx.errors import (
@@ -95,6 +96,8 @@ def as_api_error(error: BaseException) -> APIError:
     """What a client is told of any error; what it must not know goes to the log."""
     if isinstance(error, APIError):
         return error
+    if isinstance(error, ClientDisconnect):  # before all of its body had come
+        return ClientGoneError()
     if isinstance(error, PromptError):
         code = "context_length_exceeded" if "too long" in str(error) else "invalid_prompt"
         return bad(str(error), code=code)

@@ -68,7 +68,7 @@ def test_work_ends_when_clients_vanish_at_any_moment(served, liquid):
     assert picture(made["data"][0]["b64_json"]).tobytes() == expected.image.tobytes()
 
 
-def test_half_requests_and_slow_readers_hold_up_nobody(served):
+def test_half_requests_and_slow_readers_hold_up_nobody(served, caplog):
     head = f"POST {DRAW} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     halves = [b"", b"POST", head.encode(), f"{head}Content-Length: 99\r\n\r\n{{".encode()]
     open_ones = []
@@ -81,6 +81,7 @@ def test_half_requests_and_slow_readers_hold_up_nobody(served):
     for connection in open_ones:
         connection.close()
     settle(served)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_full_queue_refuses_with_a_time_to_come_back(folder):
