@@ -17,7 +17,7 @@ PAGE = FOLDER.with_suffix(".md")
 STRIPS = {
     "continue": ["above.png", "below-1.png", "below-2.png", "below-3.png"],
     "mask": ["two.png", "right-half.png", "heart.png", "heart-of-four.png"],
-    "vary": ["two.png", "little.png", "much.png"],
+    "vary": ["free.png", "little.png", "much.png", "all.png"],
     "best": ["ranked.png", "ranked-2.png", "ranked-3.png", "ranked-4.png"],
     "thought": ["thought.png"],
 }
