@@ -146,19 +146,27 @@ class Answers:
                 raise
         if self._team.shares_work:
             self._put_together()
+        elif self._team.first and list(self._known) != list(self._ordered()):
+            self._write()  # what several processes had left had gaps
         status.say(f"{self._path}  {total - failed} of {total} questions answered")
         return failed
 
     def _put_together(self) -> None:
-        """Write all that is known as one file, in the order of the questions; remove the parts."""
+        """Write all that is known as one file; remove the parts."""
         if self._team.first:
-            asked = dict.fromkeys(question.key for question in self._questions)
-            others = [line for key, line in self._known.items() if key not in asked]
-            lines = others + [self._known[key] for key in asked if key in self._known]
-            atomic_write(self._path, "".join(lines))
+            self._write()
         self._team.gather(None)  # the file is there
         for part in self._path.parent.glob(f"{glob.escape(self._path.name)}.rank-*"):
             part.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        atomic_write(self._path, "".join(self._ordered().values()))
+
+    def _ordered(self) -> dict[Key, str]:
+        """What is known in the order of the questions, behind what was not asked."""
+        asked = dict.fromkeys(question.key for question in self._questions)
+        others = {key: line for key, line in self._known.items() if key not in asked}
+        return others | {key: self._known[key] for key in asked if key in self._known}
 
 
 @dataclass(frozen=True)

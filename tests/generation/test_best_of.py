@@ -166,8 +166,8 @@ def test_of_candidates_the_one_is_kept_that_makes_what_stays_likeliest(liquid):
     record = best.settings.to_dict()["best_of"]
     np.testing.assert_allclose(list(record["scores"].values()), sums, atol=1e-3)
     np.testing.assert_array_equal(best.codes, alone[int(np.argmax(sums))].codes)
-    (asked,) = liquid.edit(kept, "a boat", **edit)  # by the prompt, as best of any pictures
-    assert {"judge": "both", "pruned": 0}.items() <= asked.settings.steered["best_of"].items()
+    (asked,) = liquid.edit(kept, "a boat", **edit)  # whether the picture shows the prompt
+    assert {"judge": "question", "pruned": 0}.items() <= asked.settings.steered["best_of"].items()
 
 
 def test_steps_come_from_all_candidates_and_the_last_has_the_best(liquid):
