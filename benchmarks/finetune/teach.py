@@ -22,6 +22,7 @@ from typing import Any
 import liquid_mlx
 from benchmarks.finetune import lessons
 from liquid_mlx.convert import convert
+from liquid_mlx.hub import resolve
 from liquid_mlx.tuner.fuse import fuse
 from training.evaluate import measure_pairs, measure_prompts, measure_questions
 
@@ -135,7 +136,7 @@ def bits(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with place(arguments) as work:
         write(arguments.model, work, arguments.known)
         dense, packed, fused = (work / name for name in ("float32", "4-bits", "fused"))
-        convert(arguments.model, dense, dequantize=True, dtype="float32")
+        convert(resolve(arguments.model), dense, dequantize=True, dtype="float32")
         convert(dense, packed, quantize=True, q_bits=4)
         for model in (dense, packed):
             adapter = work / f"adapter-{model.name}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from liquid_mlx.errors import ImageError
 from liquid_mlx.evaluation.plots import bars, curves
-from liquid_mlx.evaluation.report import facts, number, rows, title
+from liquid_mlx.evaluation.report import RIGHT, facts, number, rows, title
 
 SIDE = 160  # pixels of a picture on the page
 MOST_BARS = 40
@@ -115,7 +115,7 @@ def _table(table: Sequence[Sequence[str]], head: bool = True) -> str:
 def _examples(found: Mapping[str, Any], images: Path | None) -> list[str]:
     shown = []
     for item in found.get("examples") or ():
-        kind = "right" if item.get("score", 0) >= 1 else "wrong"
+        kind = "right" if item.get("score", 0) >= RIGHT else "wrong"
         text = [f"<b>{escape(str(item.get('question', '')))}</b>"]
         text.append(escape(str(item.get("answer", ""))))
         text.append(f"<i>{escape(str(item.get('expected', '')))}</i>")

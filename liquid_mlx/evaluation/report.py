@@ -18,6 +18,7 @@ from liquid_mlx.evaluation.records import read_any
 
 MOST_FIGURE, MOST_FIGURES = 1e300, 2000
 EXAMPLES = 24  # answers that a report shows
+RIGHT = 0.5  # the least score of an answer, or P(yes), that is shown as right
 INTERVAL = f"95%, bootstrap of {RESAMPLES} resamples"
 PACKAGES = ("mlx", "numpy", "pillow", "tokenizers")
 JUDGED = "judged by itself, not comparable with other models' figures"
@@ -80,8 +81,8 @@ def scored_report(scored: Scored, seed: int = 0, **values: Any) -> dict[str, Any
 
 def examples(items: Sequence[Item], count: int = EXAMPLES) -> list[Item]:
     """Some answers spread over the data, those that are not right first: at most half of each."""
-    wrong = [item for item in items if item.score < 1]
-    right = [item for item in items if item.score >= 1]
+    wrong = [item for item in items if item.score < RIGHT]
+    right = [item for item in items if item.score >= RIGHT]
     half = count // 2
     most = [max(half, count - len(right)), max(half, count - len(wrong))]
     return [
