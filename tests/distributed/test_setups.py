@@ -55,7 +55,8 @@ def test_a_link_that_breaks_on_the_way_ends_both_ranks(folder: Path) -> None:
             hosts = [[f"127.0.0.1:{first}"], [f"127.0.0.1:{second}"]]
             (folder / f"hosts-{rank}.json").write_text(json.dumps(hosts))
         files = [{"MLX_HOSTFILE": f"hosts-{rank}.json"} for rank in range(2)]
-        draw = [*LIQUID, *DRAW, folder / "model", *PARTS, "--count", 1000, "--batch-size", 1, "-o", "{index}.png"]
+        many = ["--count", 1000, "--batch-size", 1, "-o", "{index}.png"]
+        draw = [*LIQUID, *DRAW, folder / "model", *PARTS, *many]
         with started([draw] * 2, folder, files) as processes:
             end = time.monotonic() + 280
             while not (folder / "1.png").exists():
