@@ -73,6 +73,9 @@ class Job:
 
     def __post_init__(self) -> None:
         best = self.best_of
+        check_window(self.window)
+        if self.given is not None and self.window != 1:
+            raise UsageError("window and keep cannot be combined.")
         if best.candidates > 1 and best.prune and self.window != 1:
             raise UsageError("window and prune cannot be combined.")
         if len(self.prompts) * best.candidates > MAX_COUNT:
@@ -114,7 +117,6 @@ class Batches(ABC):
 
     def _stream(self, job: Job) -> Iterator[ImageStep]:
         """Check everything, then draw batch after batch."""
-        check_window(job.window)
         rows, columns = self.config.grid(job.size)
         number = integer("instruction", job.instruction, 1, len(INSTRUCTIONS), "use 1 to 10")
         ids = {

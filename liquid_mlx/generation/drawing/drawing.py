@@ -13,7 +13,7 @@ from liquid_mlx.errors import UsageError
 from liquid_mlx.generation.best_of import BestOf, Judge
 from liquid_mlx.generation.drawing.batches import Batches, Job
 from liquid_mlx.generation.drawing.editing import given_codes, kept_cells
-from liquid_mlx.generation.jacobi import Window, check_window
+from liquid_mlx.generation.jacobi import Window
 from liquid_mlx.images import ImageSource
 from liquid_mlx.params import MAX_COUNT, SEEDS, ImageParams, integer, seeds_for
 from liquid_mlx.prompts import required, texts_of
@@ -136,7 +136,7 @@ class Drawing(Batches):
         best = BestOf(best_of, judge, prune, keep_all)
         prompt = required(prompt, "prompt")
         size = self.config.size(width, height)
-        given = self._given(keep, rows, mask, window, size)
+        given = self._given(keep, rows, mask, size)
         kept = (
             {} if given is None else {"edit": {"kept": kept_cells(given, self.config.grid(size))}}
         )
@@ -275,7 +275,6 @@ class Drawing(Batches):
         keep: ImageSource | np.ndarray | None,
         rows: int | None,
         mask: np.ndarray | ImageSource | None,
-        window: Window,
         size: Size,
     ) -> np.ndarray | None:
         """The codes that an edit keeps, or None if nothing is edited."""
@@ -283,9 +282,6 @@ class Drawing(Batches):
             if rows is not None or mask is not None:
                 raise UsageError("rows and mask need a picture to keep.")
             return None
-        check_window(window)
-        if window != 1:
-            raise UsageError("window and keep cannot be combined.")
         return given_codes(self.codes(keep, size), rows, mask)
 
 
