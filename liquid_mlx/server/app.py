@@ -39,6 +39,11 @@ ROUTES = [
     Route("/v1/captions", chat.captions, methods=["POST"]),
 ]
 
+NO_ROUTE = {
+    404: ("not_found", "The server has no such route."),
+    405: ("method_not_allowed", "This route does not take that method."),
+}
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -78,8 +83,9 @@ def build(models: Models, options: Options, scheduler: Scheduler | None = None) 
             await asyncio.to_thread(scheduler.close, 0.0)
 
     # Starlette's own place for all other errors answers and raises them again.
-    errors = Middleware(ExceptionMiddleware, handlers={HTTPException: _http, Exception: _error})
-    app = Starlette(routes=ROUTES, lifespan=lifespan, middleware=[errors])
+    errors = Middleware(ExceptionMiddleware, handlers={Exception: _error})
+    http = {HTTPException: _http}
+    app = Starlette(routes=ROUTES, lifespan=lifespan, middleware=[errors], exception_handlers=http)
     app.router.redirect_slashes = False
     app.state.liquid = State(
         models,
@@ -96,9 +102,8 @@ def build(models: Models, options: Options, scheduler: Scheduler | None = None) 
 async def _http(request: Request, error: Exception) -> Response:
     """Routes that do not exist, methods that they do not have."""
     assert isinstance(error, HTTPException)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    found = APIError(error.status_code, f"{error.detail}.", code=code)
-    return found.response(error.headers)
+    code, message = NO_ROUTE.get(error.status_code, ("invalid_request", f"{error.detail}."))
+    return APIError(error.status_code, message, code=code).response(error.headers)
 
 
 async def _error(request: Request, error: Exception) -> Response:

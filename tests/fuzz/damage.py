@@ -38,13 +38,15 @@ def integer(data: bytearray, chance: random.Random) -> None:
     data[at : at + size] = number.to_bytes(size, chance.choice(["little", "big"]))
 
 
-def bytes_of(change: Callable[[bytearray, random.Random], None]) -> Callable:
-    def run(path: Path, chance: random.Random) -> None:
-        data = bytearray(path.read_bytes())
-        change(data, chance)
-        path.write_bytes(data)
+def damage_bytes(data: bytes, chance: random.Random) -> bytes:
+    """Damage what is no file of a kind that is known here."""
+    found = bytearray(data)
+    chance.choice(BYTES)(found, chance)
+    return bytes(found)
 
-    return run
+
+def damage_file(path: Path, chance: random.Random) -> None:
+    path.write_bytes(damage_bytes(path.read_bytes(), chance))
 
 
 def absurd_value(path: Path, chance: random.Random) -> None:
@@ -61,12 +63,12 @@ def absurd_header(path: Path, chance: random.Random) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
 
 
-BYTES = [bytes_of(change) for change in (flip, cut, splice, grow, integer)]
+BYTES = (flip, cut, splice, grow, integer)
 
 
 def damage(path: Path, chance: random.Random) -> None:
     """Damage a file by what fits its kind."""
-    ways = list(BYTES)
+    ways: list[Callable[[Path, random.Random], None]] = [damage_file] * len(BYTES)
     if path.suffix == ".json":
         ways += [absurd_value] * 5
     elif path.suffix == ".safetensors":

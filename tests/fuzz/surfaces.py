@@ -18,7 +18,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from liquid_mlx.cli.main import COMMANDS, load_command
-from tests.fuzz import values
+from tests.fuzz import bodies, values
 from tests.fuzz.damage import damage
 from tests.fuzz.values import name, number, text
 
@@ -29,19 +29,37 @@ QUESTION = "What is this?"
 
 @dataclass(frozen=True)
 class World:
-    """What cases start from: a converted model, its checkpoint, and a picture."""
+    """What cases start from: a model and an adapter trained on it, a checkpoint and its adapter."""
 
     model: Path
+    tuned: Path
     checkpoint: Path
     adapter: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> World:
+        return cls(*(folder / name for name in ("model", "tuned", "checkpoint", "adapter")))
 
 
 @dataclass
 class Case:
-    """A command line, run in the folder that holds its files."""
+    """A command line, run in the folder that holds its files; or a request to a server.
+
+    Attributes:
+        argv: the command line; of a request its method, path and content type.
+        stdin: what the command reads; of a request its body.
+        request: it is one.
+    """
 
     argv: list[str]
     stdin: bytes = b""
+    request: bool = False
+
+
+def tuning(world: World) -> list[str]:
+    """The command that trained the adapter, but for its folder."""
+    used = ["finetune", str(world.tuned.parent / "d.jsonl"), "--model", str(world.model), "-q"]
+    return [*used, "--iters", "1", "--rank", "2", "--val-split", "0", "--batch-size", "1"]
 
 
 Make = Callable[[World, random.Random], Case]
@@ -321,6 +339,70 @@ def checkpoint(world: World, chance: random.Random) -> Case:
     return Case([*argv, *chance.choice(more), *chance.choice([[], ["--no-verify"]])])
 
 
+def training(world: World, chance: random.Random) -> Case:
+    """Data to train on: folders of captions, codes, pairs, conversations, mlx-lm's kinds."""
+    picture()
+    said = [{"role": "user", "content": QUESTION}, {"role": "assistant", "content": "red"}]
+    told = [{"from": "human", "value": f"<image>\n{QUESTION}"}, {"from": "gpt", "value": "red"}]
+    rows: list[dict[str, object]] = [
+        {"image_path": "in.png", "text": "a red circle"},
+        {"image": "in.png", "conversations": told},
+        {"messages": said},
+        {"prompt": QUESTION, "completion": "red"},
+        {"text": "a red circle"},
+        {"data_type": "image_text", "text": "x", "vqcode_64": json.dumps([1, 2, 3, 4])},
+    ]
+    row = chance.choice(rows)
+    data = Path(name(chance, chance.choice([".jsonl", ".json", ""])))
+    way = chance.random()
+    if way < 0.2:
+        data.mkdir()
+        picture(data / "a.png")
+        (data / "a.txt").write_bytes(_utf8(text(chance)))
+        damage(data / chance.choice(["a.png", "a.txt"]), chance)
+    elif way < 0.4:
+        data.write_text(values.json_text([row, dict(row)], chance), errors="surrogatepass")
+    else:
+        lines = [json.dumps(row), values.json_text(dict(row), chance), json.dumps(row)]
+        data.write_text("\n".join(lines), errors="surrogatepass")
+    options = ["--lr", "--warmup", "--rank", "--scale", "--layers", "--seed", "--instructions"]
+    options += ["--val-split", "--dropout", "--max-grad-norm", "--optimizer", "--t2i-ratio"]
+    argv = ["finetune", "--model", str(world.model), "-o", "ad", "--iters", "1", "--rank", "2"]
+    if chance.random() < 0.6:
+        argv.append("--dry-run")
+        options += ["--iters", "--epochs", "--batch-size", "--grad-accum"]
+    else:
+        argv += ["--batch-size", "1", "--val-split", "0"]
+    for option in chance.sample(options, chance.choice([0, 0, 1, 2])):
+        argv.append(f"{option}={number(chance)}")
+    share = chance.choice(["", "", f":{number(chance)}"])
+    return Case([*argv, "--", f"./{data}{share}"])
+
+
+def adapters(world: World, chance: random.Random) -> Case:
+    """An adapter for the model with one file damaged, and its strength."""
+    picture()
+    folder = Path(name(chance, ""))
+    shutil.copytree(world.tuned, folder)
+    damage(chance.choice(sorted(path for path in folder.iterdir() if path.is_file())), chance)
+    strength = chance.choice(["", "", f"={number(chance)}"])
+    used = ["--adapter", f"./{folder}{strength}", "--model", str(world.model)]
+    kinds = [
+        ["ask", "in.png", QUESTION, "-m", "2", *used],
+        ["generate", "x", "-o", "out.png", *used],
+        ["fuse", *used, "--output", "fused"],
+        ["info", f"./{folder}"],
+        [*tuning(world), "--resume", "-o", f"./{folder}"],
+    ]
+    return Case(chance.choice(kinds))
+
+
+def requests(world: World, chance: random.Random) -> Case:
+    """What clients send to a server."""
+    path, kind, body = bodies.make(chance)
+    return Case([chance.choice(["POST"] * 9 + ["GET"]), path, kind], body, request=True)
+
+
 SURFACES: dict[str, tuple[Make, int]] = {  # and how often
     "flags": (flags, 4),
     "texts": (texts, 3),
@@ -333,4 +415,7 @@ SURFACES: dict[str, tuple[Make, int]] = {  # and how often
     "listed": (listed, 2),
     "scored": (scored, 2),
     "checkpoint": (checkpoint, 3),
+    "training": (training, 3),
+    "adapters": (adapters, 2),
+    "requests": (requests, 4),
 }

@@ -66,7 +66,7 @@ def test_the_limits_are_seen(code: int, out: str, errors: str, words: str) -> No
 def test_a_case_depends_on_nothing_but_its_seed_and_number(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = worker.World(*(world / name for name in ("model", "checkpoint", "adapter")))
+    places = worker.World.of(world)
     made = []
     for again in ("one", "two"):
         (tmp_path / again).mkdir()

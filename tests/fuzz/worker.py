@@ -18,14 +18,16 @@ import time
 import traceback
 import unicodedata
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from liquid_mlx import model
 from liquid_mlx.cli.main import app
+from tests.fuzz import bodies
 from tests.fuzz.surfaces import SURFACES, Case, World
 
 SECONDS, BYTES, CHARACTERS = 20, 2_000_000_000, 600
@@ -42,20 +44,32 @@ def make(world: World, seed: int, index: int, surface: str = "") -> tuple[str, C
     return surface or drawn, SURFACES[surface or drawn][0](world, chance)
 
 
-def run(case: Case) -> tuple[int, str]:
+def run(case: Case, client: Callable[[], TestClient]) -> tuple[int, str]:
     """Run a case; its exit code, and what is wrong with how it ended or nothing."""
     _reset_peak()
     began = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        done = CliRunner().invoke(app, case.argv, input=case.stdin, prog_name="liquid")
+        code, problem = _request(case, client()) if case.request else _command(case)
     if time.process_time() - began > SECONDS:
-        return done.exit_code, f"took {time.process_time() - began:.0f} s"
+        return code, f"took {time.process_time() - began:.0f} s"
     if (peak := _peak()) > BYTES:
-        return done.exit_code, f"took {peak / 1e9:.1f} GB"
+        return code, f"took {peak / 1e9:.1f} GB"
+    return code, problem or _left()
+
+
+def _command(case: Case) -> tuple[int, str]:
+    done = CliRunner().invoke(app, case.argv, input=case.stdin, prog_name="liquid")
     if done.exception and not isinstance(done.exception, SystemExit):
         return done.exit_code, "".join(traceback.format_exception(done.exception))
-    return done.exit_code, judge(done.exit_code, done.stdout, done.stderr) or _left()
+    return done.exit_code, judge(done.exit_code, done.stdout, done.stderr)
+
+
+def _request(case: Case, client: TestClient) -> tuple[int, str]:
+    try:
+        return bodies.send(client, case.argv, case.stdin)
+    except Exception:
+        return 1, traceback.format_exc()
 
 
 def judge(code: int, stdout: str, stderr: str) -> str:
@@ -123,22 +137,25 @@ def keep_model(world: World) -> None:
 
 
 def main() -> None:
-    world = World(*(Path(sys.argv[1], name) for name in ("model", "checkpoint", "adapter")))
+    world = World.of(Path(sys.argv[1]))
     seed, start, stop = map(int, sys.argv[2:5])
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_AS, (RLIMIT, RLIMIT))
     os.environ |= {"HF_HUB_OFFLINE": "1", "LIQUID_CONFIG": "config.toml"}
+    os.environ["XDG_CACHE_HOME"] = str(world.model.parent / "cache")
     os.environ.pop("LIQUID_MODEL", None)
     keep_model(world)
     said = os.fdopen(os.dup(1), "w")
-    for index in range(start, stop):
-        with own_folder():
-            surface, case = make(world, seed, index, "".join(sys.argv[5:6]))
-            print(json.dumps({"case": index, "surface": surface, "argv": case.argv}), file=said)
-            said.flush()
-            code, problem = run(case)
-            line = {"done": index, "code": code, "problem": problem}
-            print(json.dumps(line), file=said, flush=True)
+    with ExitStack() as stack:
+        client = functools.cache(lambda: stack.enter_context(bodies.server(world.model)))
+        for index in range(start, stop):
+            with own_folder():
+                surface, case = make(world, seed, index, "".join(sys.argv[5:6]))
+                print(json.dumps({"case": index, "surface": surface, "argv": case.argv}), file=said)
+                said.flush()
+                code, problem = run(case, client)
+                line = {"done": index, "code": code, "problem": problem}
+                print(json.dumps(line), file=said, flush=True)
 
 
 if __name__ == "__main__":

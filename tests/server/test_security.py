@@ -134,6 +134,25 @@ def test_there_are_no_other_files(served, path):
     assert raw(served, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n") == 404
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/v1/files", 404, "not_found_error"),
+        ("POST", "/v1/", 404, "not_found_error"),
+        ("GET", DRAW, 405, "invalid_request_error"),
+        ("DELETE", "/v1/models/x", 405, "invalid_request_error"),
+    ],
+)
+def test_routes_that_do_not_exist_are_answered_as_clients_expect(
+    served, method, path, status, kind
+):
+    answer = served.http.request(method, path)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["type"] == kind
+    assert error["message"].endswith(".")
+
+
 FORMS = {
     "two lengths": ("Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400),
     "both lengths": (
