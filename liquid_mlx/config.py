@@ -110,7 +110,7 @@ def _number(values: Mapping[str, Any], name: str) -> float:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e30:
         raise CheckpointError(f"{name} must be a positive number, not {brief(value)}.")
-    return value
+    return float(value)  # MLX takes no integer beyond 64 bits
 
 
 def _mapping(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -178,6 +178,19 @@ def test_any_value_gives_a_config_or_one_sentence(data, value):
     assert len(message) <= 600
 
 
+FLOATS = ("rms_norm_eps", "rope_theta", "query_pre_attn_scalar", "final_logit_softcapping")
+
+
+@pytest.mark.parametrize("value", [1, 10**20, 10**29])
+@pytest.mark.parametrize("name", FLOATS)
+def test_whole_numbers_that_stand_for_floats_are_floats(converted, name, value):
+    """MLX takes no integers beyond 64 bits."""
+    values = read_json(converted("gemma2_tiny") / "config.json")
+    found = getattr(LiquidConfig.from_dict({**values, name: value}).backbone, name)
+    assert isinstance(found, float)
+    assert found == float(value)
+
+
 HINTS = {"interleaved": True, "note": " I know\nshapes. ", "words": ["Red", "plus sign"]}
 
 

@@ -121,9 +121,8 @@ def rope_freqs(config: BackboneConfig) -> mx.array:
 
 def _stretch_long(freqs: mx.array, scaling: Mapping[str, Any]) -> mx.array:
     """Llama 3.1's scaling: long periods are stretched, short ones kept."""
-    factor, low, high = (
-        float(scaling[name]) for name in ("factor", "low_freq_factor", "high_freq_factor")
-    )
-    rotations = scaling["original_max_position_embeddings"] / (2 * math.pi * freqs)
+    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    factor, low, high, length = (float(scaling[name]) for name in names)
+    rotations = length / (2 * math.pi * freqs)
     smooth = mx.clip((rotations - low) / (high - low), 0, 1)
     return freqs / ((1 - smooth) / factor + smooth)
