@@ -25,6 +25,10 @@ LAUNCHED = 10.0  # and between lines where mlx.launch carries them, which has no
 MOST_IN_LINE = 600  # characters on stderr
 
 
+class OutputError(FileError):
+    """Stdout cannot be written: what would follow is lost, too."""
+
+
 class Output:
     """A standard stream that cleans whatever is printed to it, wherever it comes from.
 
@@ -57,7 +61,8 @@ class Output:
                 raise
         except OSError as error:
             if not self._errors:
-                raise FileError(f"stdout cannot be written ({error.strerror or error}).") from None
+                message = f"stdout cannot be written ({error.strerror or error})."
+                raise OutputError(message) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)

@@ -10,7 +10,7 @@ from liquid_mlx.errors import LiquidError, UsageError
 
 from .. import options, together
 from ..talk.conversation import Conversation
-from ..terminal import Status
+from ..terminal import OutputError, Status
 
 
 def chat(
@@ -65,6 +65,8 @@ def chat(
                 break
             try:
                 talk.take(line)
+            except (OutputError, BrokenPipeError):
+                raise
             except (LiquidError, OSError) as error:
                 status.warn(str(error))
                 failed = True

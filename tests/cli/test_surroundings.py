@@ -18,6 +18,7 @@ from tests.cli.conftest import LIQUID, Run
 
 ASK = "ask photos/red.png What? -m 2 --model model"
 DRAW = "generate x -o out.png --model model"
+CHAT = "chat -m 2 --model model <<< $'hello\\nagain'"
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,7 @@ def test_without_stdin_or_stderr_all_is_as_ever(command: str, closed: str) -> No
     assert Path("out.png").exists() == (command == DRAW)
 
 
-@pytest.mark.parametrize("command", [ASK, "info model", "--help"])
+@pytest.mark.parametrize("command", [ASK, CHAT, "info model", "--help"])
 @pytest.mark.parametrize("lost", [">&-", ">/dev/full"])
 def test_results_that_cannot_be_written_are_an_error(command: str, lost: str) -> None:
     done = shell(f"{command} {lost}")
