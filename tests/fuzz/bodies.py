@@ -1,4 +1,4 @@
-"""What clients may send to a server, and what is wrong with its answers."""
+"""What clients may send to a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from httpx import Response
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -20,7 +21,6 @@ from liquid_mlx.server.models import Models
 from tests.fuzz import values
 from tests.fuzz.damage import damage_bytes
 
-STATUS = (200, 400, 403, 404, 405, 408, 413, 415, 429, 503)
 BOUNDARY = "b0undary"
 NUMBERS = ("guidance", "temperature", "top_k", "top_p", "seed", "n", "best_of", "partial_images",
            "max_tokens", "logprobs", "output_compression", "keep_rows", "strength")  # fmt: skip
@@ -97,21 +97,12 @@ def _form(chance: random.Random) -> tuple[str, bytes]:
 def server(model: Path) -> Iterator[TestClient]:
     """A server in this process."""
     app = build(Models([str(model)], None, None), Options())
-    with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=True) as client:
+    with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
 
 
-def send(client: TestClient, argv: list[str], body: bytes) -> tuple[int, str]:
-    """Send a request; 0 if it was answered with 200, else 1, and what is wrong with the answer."""
+def send(client: TestClient, argv: list[str], body: bytes) -> Response:
+    """The answer to a request."""
     method, path, kind = argv
     headers = {"Content-Type": kind.encode("utf-8", "replace").replace(b"\n", b" ")}
-    answer = client.request(method, path, content=body, headers=headers)  # type: ignore[arg-type]
-    code = int(answer.status_code != 200)
-    if answer.status_code not in STATUS:
-        return code, f"status {answer.status_code}: {answer.text[:500]}"
-    if not code:
-        return code, "Traceback" if "Traceback" in answer.text else ""
-    message = answer.json()["error"]["message"]
-    if not message.isprintable():
-        return code, f"control characters in {message!r}"
-    return code, f"a sentence of {len(message)} characters" if len(message) > 600 else ""
+    return client.request(method, path, content=body, headers=headers)  # type: ignore[arg-type]

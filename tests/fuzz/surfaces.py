@@ -408,7 +408,7 @@ SURFACES: dict[str, tuple[Make, int]] = {  # and how often
     "texts": (texts, 3),
     "settings": (settings, 3),
     "pictures": (pictures, 3),
-    "defaults": (defaults, 1),
+    "defaults": (defaults, 2),
     "edits": (edits, 2),
     "model": (model, 4),
     "codes": (codes, 2),

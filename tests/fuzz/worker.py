@@ -33,6 +33,7 @@ from tests.fuzz.surfaces import SURFACES, Case, World
 SECONDS, BYTES, CHARACTERS = 20, 2_000_000_000, 600
 RLIMIT = 12_000_000_000  # of address space, so that a bomb kills this process and not the machine
 EXIT_CODES = (0, 1, 2, 3)
+STATUS = (200, 400, 403, 404, 405, 408, 413, 415, 429, 503)
 DIRECTION = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -67,9 +68,17 @@ def _command(case: Case) -> tuple[int, str]:
 
 def _request(case: Case, client: TestClient) -> tuple[int, str]:
     try:
-        return bodies.send(client, case.argv, case.stdin)
+        answer = bodies.send(client, case.argv, case.stdin)
+        if answer.status_code not in STATUS:
+            return 1, f"status {answer.status_code}: {answer.text[:500]}"
+        if answer.status_code == 200:
+            return 0, "Traceback" if "Traceback" in answer.text else ""
+        message = answer.json()["error"]["message"]
     except Exception:
         return 1, traceback.format_exc()
+    if not message.isprintable():
+        return 1, f"control characters in {message!r}"
+    return 1, f"a sentence of {len(message)} characters" if len(message) > CHARACTERS else ""
 
 
 def judge(code: int, stdout: str, stderr: str) -> str:
