@@ -109,7 +109,8 @@ def _write_shard(
         written |= {f"{path}.{name}": array for name, array in parts.items()}
     for name, array in written.items():
         check_finite(name, array)
-    mx.save_safetensors(str(target), written, {"format": "mlx"})
+    with target.open("wb") as file:  # by its name MLX raises no OSError
+        mx.save_safetensors(file, written, {"format": "mlx"})
 
 
 def matrix(layer: Linear) -> mx.array:

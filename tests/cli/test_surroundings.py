@@ -169,14 +169,18 @@ def test_a_folder_that_cannot_be_written(command: str, run: Run) -> None:
     assert "/proc/out." in sentence(done.stderr.encode().splitlines()[-1])
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_nothing_half_written(run: Run, tmp_path: Path) -> None:
     """As any system can imitate it: files cannot grow beyond 0 or 1024 bytes."""
+    Path("d.jsonl").write_text('{"text": "a red circle"}\n')
+    tuning = "finetune d.jsonl -o tuned --iters 1 --rank 2 --val-split 0 -q --model model"
+    assert run(*tuning.split()).exit_code == 0
     lines = [{"question_id": i, "image": "photos/red.png", "text": f"{i}?"} for i in range(30)]
     Path("q.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for size, command in (
         (0, DRAW),
         (0, "encode photos/red.png -o out.npy --model model"),
         (1, "convert --hf-path model --mlx-path new --no-verify --quiet"),
+        (1, "fuse --adapter tuned --output fused -q --model model"),
         (1, "ask --questions q.jsonl --answers a.jsonl -m 1 -q --model model"),
     ):
         limited = f"trap '' XFSZ; ulimit -f {size}; exec {shlex.quote(LIQUID)} {command}"
@@ -186,6 +190,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     assert not Path("out.png").exists()
     assert not Path("new").exists()
+    assert not Path("fused").exists()
     assert not Path("out.npy").exists()
     answered = [
         json.loads(line)["question_id"] for line in Path("a.jsonl").read_text().splitlines()
