@@ -69,3 +69,9 @@ def test_waves_by_hand():
     stretched = np.array(rope_freqs(CONFIGS["llama3"])) / np.array(rope_freqs(PLAIN))
     assert stretched[0] == pytest.approx(1)  # waves shorter than 8 tokens are kept
     assert stretched[-1] == pytest.approx(8)  # those longer than 32 stretched by the factor
+
+
+def test_a_scaling_of_any_length_has_finite_waves():
+    """MLX takes no integers beyond 64 bits, and a config may hold them."""
+    huge = {**LLAMA3, "original_max_position_embeddings": 10**20}
+    assert np.isfinite(np.array(rope_freqs(replace(PLAIN, rope_scaling=huge)))).all()
