@@ -14,7 +14,7 @@ from liquid_mlx.display import clean as clean
 from liquid_mlx.display import one_line as one_line
 from liquid_mlx.display import sentence, shorten
 from liquid_mlx.distributed.ranks import launched, own_rank
-from liquid_mlx.errors import FileError
+from liquid_mlx.errors import OutputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 REFRESH = 0.1  # seconds between updates of the status line
 LAUNCHED = 10.0  # and between lines where mlx.launch carries them, which has no terminal to rewrite
 MOST_IN_LINE = 600  # characters on stderr
-
-
-class OutputError(FileError):
-    """Stdout cannot be written: what would follow is lost, too."""
 
 
 class Output:
@@ -61,8 +57,9 @@ class Output:
                 raise
         except OSError as error:
             if not self._errors:
-                message = f"stdout cannot be written ({error.strerror or error})."
-                raise OutputError(message) from None
+                raise OutputError(
+                    f"stdout cannot be written ({error.strerror or error})."
+                ) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)

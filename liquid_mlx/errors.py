@@ -4,6 +4,7 @@ LiquidError
 ├── CheckpointError   a checkpoint or converted folder
 ├── DistributedError  processes on one or several machines that do not work together
 ├── FileError         any other file or folder
+│   └── OutputError   stdout, which the command line cannot write
 ├── HubError          a model that is not on this machine or the Hub
 ├── ImageError        a picture that cannot be read
 ├── LowMemoryError    more than this machine's memory
@@ -52,6 +53,10 @@ def lost_peer(error: RuntimeError) -> DistributedError | None:
 
 class FileError(LiquidError):
     """A file or folder of the user is missing, damaged, cannot be written, or exists already."""
+
+
+class OutputError(FileError):
+    """Stdout cannot be written: what would follow is lost, too."""
 
 
 class HubError(LiquidError):

@@ -6,11 +6,11 @@ import sys
 
 import typer
 
-from liquid_mlx.errors import LiquidError, UsageError
+from liquid_mlx.errors import LiquidError, OutputError, UsageError
 
 from .. import options, together
 from ..talk.conversation import Conversation
-from ..terminal import OutputError, Status
+from ..terminal import Status
 
 
 def chat(
