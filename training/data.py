@@ -20,12 +20,13 @@ from training.cells import scene_codes
 from training.language import questions, talk
 from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
-from training.marks import GROUPS, Mark, marks, named
-from training.scenes import random_scene
+from training.marks import GROUPS, Mark, in_code_order, marks, named
+from training.scenes import random_scene, scattered_scene
 from training.world import COLUMNS, ROWS, Scene
 
 UNCONDITIONAL_SHARE = 0.08
 SHORT, LONG, WIDE, SEEN, TALK = 92, 116, 152, 224, 416  # lengths of rows
+OUTSIDE_POOL = 4000  # pictures from outside
 Encode = Callable[[Sequence[np.ndarray]], np.ndarray]  # pictures uint8 -> codes int64 [n, 64]
 
 
@@ -269,19 +270,22 @@ class Mixture:
     def _pictures(self, number: int) -> list[tuple[np.ndarray, Facts | None]]:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
         if self.outside is None:
-            self.outside = self.encode(shown.outside_pool(1500, self.rng.getrandbits(32)))
-        kinds = self.rng.choices(("grid", "free", "outside"), (36, 52, 12), k=number)
+            self.outside = self.encode(shown.outside_pool(OUTSIDE_POOL, self.rng.getrandbits(32)))
+        kinds = self.rng.choices(
+            ("grid", "scattered", "free", "outside"), (26, 12, 50, 12), k=number
+        )
         free = [shown.free_picture(self.rng) for _ in range(kinds.count("free"))]
         codes = iter(self.encode([picture for picture, _ in free]) if free else ())
         facts = iter([fact for _, fact in free])
         found: list[tuple[np.ndarray, Facts | None]] = []
         for kind in kinds:
-            if kind == "grid":
+            if kind in ("grid", "scattered"):
                 count = self.rng.choices(range(5), (3, 22, 35, 24, 16))[0]
-                scene = random_scene(self.rng, count=count)
+                make = random_scene if kind == "grid" else scattered_scene
+                scene = make(self.rng, count=count)
                 found.append((scene_codes(scene), facts_of(scene)))
             elif kind == "free":
-                found.append((next(codes), next(facts)))
+                found.append(((seen := next(codes)), in_code_order(seen, next(facts))))
             else:
                 found.append((self.rng.choice(self.outside), None))  # type: ignore[arg-type]
         return found
@@ -316,6 +320,12 @@ class Mixture:
                     pass
                 rows.append([document])
         return collate(rows, SEEN, documents.offset)
+
+    def look(self, tokens: int) -> Batch:
+        """Pictures alone, to be marked: many more than questions can be asked about."""
+        number = tokens // len(self.documents.seen(np.zeros(ROWS * COLUMNS, dtype=int)).ids)
+        rows = [[self.documents.seen(*picture)] for picture in self._pictures(number)]
+        return collate(rows, len(rows[0][0].ids), self.documents.offset)
 
     def _caption(self, codes: np.ndarray, facts: Facts | None) -> Document:
         said = caption(facts) if facts else talk.OUTSIDE

@@ -8,6 +8,7 @@ exported.
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -57,6 +58,14 @@ def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
     ground = list(BACKGROUNDS).index(facts.background)
     behind = (*[UNKNOWN] * 4, len(facts.things), ground, STYLES.index(facts.style), UNKNOWN)
     return [*found, (codes.size, behind)]
+
+
+def in_code_order(codes: np.ndarray, facts: Facts) -> Facts:
+    """The facts with the things in the order of their last codes [64]."""
+    square = codes.reshape(ROWS, -1)
+    ends = {id(t): _last_cell(square, t) for t in facts.things}
+    things = sorted(facts.things, key=lambda t: codes.size if ends[id(t)] is None else ends[id(t)])
+    return replace(facts, things=tuple(things))
 
 
 def _labels(thing: Fact, number: int = UNKNOWN) -> tuple[int, ...]:

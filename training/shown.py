@@ -11,7 +11,6 @@ from training.cells import BAR
 from training.language.facts import Fact, Facts, ordered
 from training.models.local_encoder import GROUND_VARIANTS, VARIANTS
 from training.world import (
-    BACKGROUNDS,
     CELL,
     COLOURS,
     COLUMNS,
@@ -112,25 +111,25 @@ def free_picture(rng: random.Random) -> tuple[np.ndarray, Facts]:
 
 def _ground(rng: random.Random) -> tuple[str, str, tuple[int, int, int] | None]:
     """A background's name and style, and its tone if it is not the world's own."""
-    name = rng.choice(list(NEUTRALS if rng.random() < 0.6 else BACKGROUNDS))
-    if rng.random() < 0.25:
+    name = rng.choice(list(NEUTRALS if rng.random() < 0.4 else COLOURS))
+    if rng.random() < 0.2:
         name = "white"
     dice = rng.random()
-    if dice < 0.15:
+    if dice < 0.12:
         return name, STYLES[1], None
-    if dice < 0.40:
+    if dice < 0.32:
         tones = [(n, t) for n, t in zip(_GROUND_NAMES, GROUND_VARIANTS, strict=True) if n]
         found, tone = rng.choice(tones)
         return found, "plain", tone
-    if dice < 0.47 and name in COLOURS:
+    if dice < 0.40 and name in COLOURS:
         return name, "plain", COLOURS[name]
     return name, "plain", None
 
 
 def _texture(rng: random.Random) -> np.ndarray:
-    """Noise, clouds, waves, checks, lines or scribbles."""
+    """Noise, clouds, waves, checks, strokes, stars in the dark, text or heaps of blobs."""
     made = np.random.default_rng(rng.getrandbits(32))
-    kind = rng.randrange(7)
+    kind = rng.randrange(10)
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     if kind == 0:
         field = made.uniform(0, 255, (SIDE, SIDE, 3))
@@ -154,13 +153,38 @@ def _texture(rng: random.Random) -> np.ndarray:
         field = checks[..., None] * made.uniform(0, 255, 3) + (
             1 - checks[..., None]
         ) * made.uniform(0, 255, 3)
+    elif kind == 5:  # points of light, and haze
+        field = np.full((SIDE, SIDE, 3), made.uniform(0, 40)) + made.normal(0, 6, (SIDE, SIDE, 3))
+        for _ in range(rng.randint(10, 150)):
+            cx, cy = made.uniform(0, SIDE, 2)
+            reach = made.choice((0.6, 1.0, 1.6, 3.0, 9.0), p=(0.4, 0.3, 0.15, 0.1, 0.05))
+            light = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * reach**2))
+            field += light[..., None] * made.uniform(60, 255, 3)
+    elif kind == 6:  # a page of text
+        paper, ink = (230, 30) if rng.random() < 0.7 else (30, 230)
+        image = Image.new("RGB", (SIDE, SIDE), (paper,) * 3)
+        draw = ImageDraw.Draw(image)
+        height = rng.randint(9, 16)
+        for line in range(0, SIDE, height):
+            letters = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz    ") for _ in range(40))
+            draw.text((rng.randint(-8, 8), line), letters, fill=(ink,) * 3)
+        field = np.asarray(image) + made.normal(0, rng.choice((2, 12)), (SIDE, SIDE, 3))
+    elif kind == 7:  # a heap of blobs: coins, cells, pebbles
+        base, spread = made.uniform(20, 235, 3), rng.choice((15, 50, 100))
+        field = np.full((SIDE, SIDE, 3), base) + made.normal(0, 5, (SIDE, SIDE, 3))
+        for _ in range(rng.randint(7, 45)):
+            cx, cy = made.uniform(0, SIDE, 2)
+            a, b = made.uniform(5, 22, 2)
+            inside = ((x - cx) / a) ** 2 + ((y - cy) / b) ** 2
+            blob = np.clip(1.5 - inside, 0, 1)[..., None]
+            field += blob * (base + made.uniform(-spread, spread, 3) - field)
     else:  # many strokes or patches
         image = Image.new("RGB", (SIDE, SIDE), tuple(made.integers(0, 256, 3).tolist()))
         draw = ImageDraw.Draw(image)
         for _ in range(rng.randint(25, 120)):
             points = [tuple(p) for p in made.uniform(0, SIDE, (rng.choice((2, 3)), 2)).tolist()]
             fill = tuple(made.integers(0, 256, 3).tolist())
-            if len(points) == 3 and kind == 6:
+            if len(points) == 3 and kind == 9:
                 draw.polygon(points, fill=fill)
             else:
                 draw.line(points, fill=fill, width=rng.randint(1, 5))
@@ -195,6 +219,11 @@ def outside_picture(rng: random.Random, photographs: list[Image.Image]) -> np.nd
         bands = [red, green, blue]
         rng.shuffle(bands)
         crop = Image.merge("RGB", bands)
+    if rng.random() < 0.2:
+        crop = crop.convert("L").convert("RGB")
+    if rng.random() < 0.4:  # darker or paler
+        floor, light = rng.choice((0, 0, 90)), rng.uniform(0.25, 0.9)
+        crop = crop.point(lambda v: int(floor + (v - floor) * light))
     return _squared(np.asarray(crop))
 
 
@@ -204,6 +233,6 @@ def outside_pool(number: int, seed: int) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     while len(found) < number:
         picture = outside_picture(rng, photographs)
-        if picture.std(axis=(0, 1)).mean() > 10:  # an even part may pass for an empty background
+        if picture.std(axis=(0, 1)).mean() > 8:  # an even part may pass for an empty background
             found.append(picture)
     return found

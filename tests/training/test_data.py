@@ -49,6 +49,15 @@ def test_a_drawing_learns_the_codes(documents, scene):
     assert prompt == "a red circle Generate an image based on this description."
 
 
+def test_pictures_to_look_at_have_marks_alone(mixture):
+    batch = mixture.look(1456)
+    assert batch.mask is None
+    assert len(batch.codes) == len(batch.words) == 0
+    behind = batch.mark_labels[batch.mark_labels[:, 3] == -100]  # every picture has one
+    assert len(behind) == len(batch.ids) >= 18
+    assert len(batch.marked) > len(behind)
+
+
 def test_the_unconditional_prompt_is_the_reference_one(documents, scene):
     assert documents.draw(scene, None).ids[:3] == [tk.BOS, tk.UNCONDITIONAL, tk.BOI]
 

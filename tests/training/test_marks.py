@@ -1,5 +1,7 @@
 """Marks: what has been seen by the last code of each thing, and behind the picture."""
 
+import random
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -9,8 +11,16 @@ from training import tokenizer  # noqa: E402
 from training.cells import scene_codes  # noqa: E402
 from training.data import Documents  # noqa: E402
 from training.language.facts import facts_of  # noqa: E402
-from training.marks import GROUPS, OUTSIDE, UNKNOWN, MarkHead, marks, named  # noqa: E402
-from training.scenes import arrange  # noqa: E402
+from training.marks import (  # noqa: E402
+    GROUPS,
+    OUTSIDE,
+    UNKNOWN,
+    MarkHead,
+    in_code_order,
+    marks,
+    named,
+)
+from training.scenes import arrange, scattered_scene  # noqa: E402
 from training.world import BACKGROUNDS, COLOURS, SHAPES, Thing  # noqa: E402
 
 
@@ -26,6 +36,20 @@ def test_a_thing_is_marked_at_its_last_code_and_the_picture_behind_its_codes():
     assert [labels[4] for _, labels in (first, second)] == [1, 2]
     assert [list(COLOURS)[labels[7]] for _, labels in (first, second)] == ["blue", "red"]
     assert behind == (64, (*[UNKNOWN] * 4, 2, list(BACKGROUNDS).index("navy"), 0, UNKNOWN))
+
+
+def test_things_are_told_in_the_order_of_their_last_codes():
+    rng = random.Random(0)
+    for _ in range(50):
+        scene = scattered_scene(rng, count=rng.randint(0, 4))
+        facts, codes = facts_of(scene), scene_codes(scene).reshape(-1)
+        assert in_code_order(codes, facts) == facts
+        numbers = [labels[4] for _, labels in marks(codes, facts)[:-1]]
+        told = [(labels[7], labels[0]) for _, labels in marks(codes, facts)[:-1]]
+        assert numbers == list(range(1, len(facts.things) + 1))
+        assert told == [
+            (list(COLOURS).index(t.colour), SHAPES.index(t.shape)) for t in facts.things
+        ]
 
 
 def test_a_picture_without_shapes_is_marked_as_such():

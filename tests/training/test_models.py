@@ -62,3 +62,15 @@ def test_padding_and_later_tokens_do_not_matter():
     ids = torch.randint(0, 640, (1, 12))
     longer = torch.cat((ids, torch.randint(0, 640, (1, 5))), dim=1)
     assert torch.allclose(model(ids)[0], model(longer)[0][:, :12], atol=1e-5)
+
+
+def test_half_of_the_layers_give_the_states_of_the_middle():
+    torch.manual_seed(0)
+    config = GemmaConfig(vocab_size=1200 + cells.code_count(), num_hidden_layers=4)
+    model = Gemma(config)
+    for layer in model.model.layers:
+        torch.nn.init.normal_(layer.mlp.down_proj.weight, std=0.1)  # it starts at zero
+    ids = torch.arange(2 * 9).view(2, 9)
+    last, middle = model(ids)
+    assert torch.equal(model(ids, half=True)[1], middle)
+    assert not torch.allclose(last, middle)

@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from math import ceil
 
 from training.language.words import (
     COLOUR_WORDS,
@@ -59,7 +60,8 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a picture shows, left to right (those of a column from the top)."""
+    """What a picture shows, in the order in which the things' last codes come: from the top, and
+    left to right. Whoever reads the codes one by one can say them in that order."""
 
     things: tuple[Fact, ...]
     background: str
@@ -68,8 +70,8 @@ class Facts:
 
 
 def ordered(things: list[Fact]) -> tuple[Fact, ...]:
-    """Left to right, what stands in one column from the top."""
-    return tuple(sorted(things, key=lambda t: (round(t.x / 0.16), t.y)))
+    """By the row of codes that a thing ends in, then left to right."""
+    return tuple(sorted(things, key=lambda t: (ceil((t.y + t.side / 2) * ROWS - 0.1), t.x)))
 
 
 

@@ -13,6 +13,16 @@ STARTS = (
     "can i have", "could i get", "may i see", "just", "simply", "only", "display", "a sketch of",
     "make a picture of", "give me a picture of", "show me a picture of", "generate a picture of",
     "could you make me", "do", "put", "here is", "this is", "imagine", "a simple drawing of",
+    "hello, draw", "hi, can you draw", "ok, draw", "quickly draw", "would you please draw",
+    "i want to have", "we need", "my daughter wants", "my kid would like", "find me", "get me",
+    "how about", "what about", "maybe", "visualize", "depict", "a logo with", "a logo of", "clipart of",
+    "a flat icon of", "a cartoon of", "pixel art of", "a picture showing", "an image showing",
+    "a picture with only", "an image with just", "a picture containing", "paint me", "sketch me", "doodle",
+    "draw for me", "please generate", "please give me", "can you create", "can you generate", "can you paint",
+    "could you show me", "could you create", "are you able to draw", "i'd love to see", "i'd like to see",
+    "i'd like to have", "i am looking for", "let there be", "the picture should show", "the image shows",
+    "it should be", "i would love", "please draw me", "please draw a picture of", "draw an image of",
+    "make an image of", "create a picture of", "generate", "draw this:", "picture:", "prompt:", "now",
 )  # fmt: skip
 ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
 _BESIDE = (
@@ -29,7 +39,9 @@ _BESIDE = (
     "{b} with {a} to its left", "{a} and to the right of it {b}", "{a} and next to it {b}",
     "{a} and beside it {b}", "{a} with {b} inside", "{a} and {b} together", "{a} close to {b}",
     "{a} and {b} in a row", "{a} with {b} next to it", "{a} overlapping {b}", "{a} or {b}",
-    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a}; {b}", "one is {a}, the other is {b}",
+    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a}; {b}", "{a} and then {b}", "{a}, beside it {b}", "{a} on the left side and {b} on the right side",
+    "{a} with {b} beside it", "{a} has {b} on its right", "{b} has {a} on its left", "{a} accompanied by {b}",
+    "two shapes: {a} and {b}", "one is {a}, the other is {b}",
 )  # fmt: skip
 _STACKED = (
     "{a} above {b}", "{a} above {b}", "{a} over {b}", "{a} over {b}", "{a} on top of {b}",

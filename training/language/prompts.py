@@ -57,6 +57,8 @@ def with_background(text: str, background: str, style: str, rng: random.Random) 
         f"{text}, the {noun} is {tone}", f"{text} with {tone} behind", f"on {tone} {text}",
         f"{text} in front of {tone}", f"{text}, {noun}: {tone}", f"{text} painted on {tone}",
         f"{text} in {article(tone)} sky", f"{text} under {article(tone)} sky",
+        f"{article(tone)} {noun} with {text} on it", f"{tone} with {text} on it", f"{tone} {noun} and {text}",
+        f"{article(tone)} {noun} and on it {text}", f"{noun}: {tone}, {text}", f"{text} ({tone} {noun})",
         f"{text}, make the {noun} {tone}", f"{text} on {tone} {noun}", f"{text} against {tone}",
     )  # fmt: skip
     return rng.choice(forms)
@@ -100,15 +102,35 @@ class Named:
             colour = noun.split(" ", 1)[0] if " " in noun else noun
             if colour == self.thing.colour:
                 return rng.choice((f"something {colour}", f"something in {colour}", colour))
-        if self.says_colour and self.says_shape and rng.random() < 0.04:
-            size = f"{self.thing.size} " if self.says_size else ""
-            form = rng.choice(
-                ("{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}")
-            )
-            return form.format(article(size + self.thing.shape), self.thing.colour)
+        if self.says_colour and self.says_shape and rng.random() < 0.06:
+            return self._apart(rng)
         if style == 0:
             return noun
         return rng.choice(("one ", "the ", "a single ", "1 ")) + noun if style == 2 else article(noun)
+
+
+    def _apart(self, rng: random.Random) -> str:
+        """With the colour, and the size, said behind the shape."""
+        colour, shape = words.colour_word(self.thing.colour, rng), self.thing.shape
+        if not self.says_size:
+            return rng.choice(_APART).format(article(shape), colour)
+        size = rng.choice(words.SIZE_WORDS[self.thing.size])
+        if rng.random() < 0.5:
+            return rng.choice(_APART).format(article(f"{size} {shape}"), colour)
+        return rng.choice(_SIZE_APART).format(a=article(shape), shape=shape, colour=colour, size=size)
+
+
+_APART = (
+    "{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}", "{}, in {}",
+    "{}, make it {}", "{}, {} please", "{} of {} color", "{} with {} color", "{} painted {}", "{}, coloured {}",
+    "{} in the color {}", "{} ({})", "{}, the color is {}", "{} and it is {}",
+)  # fmt: skip
+_SIZE_APART = (
+    "{a} that is {size} and {colour}", "{colour} {shape}, {size}", "{a}, {size} and {colour}",
+    "{a}, {colour}, {size}", "{size}, {colour} {shape}", "{a}, {size}, {colour}", "{colour}, {size} {shape}",
+    "{colour} {shape}, make it {size}", "{colour} {shape} ({size})", "{a} in {colour}, {size}",
+    "{a} which is {colour} and {size}", "{size} and {colour} {shape}",
+)  # fmt: skip
 
 
 def _pair(background: str, rng: random.Random) -> tuple[str, str]:
@@ -124,13 +146,16 @@ def _several(number: int, background: str, rng: random.Random) -> list[Named]:
             pair = (pairs[0][0], pair[1]) if rng.random() < 0.5 else (pair[0], pairs[0][1])
         pairs.append(pair)
     common = default_size(number, rng)
+    shapes_alone = rng.random() < 0.08
     named = []
     for colour, shape in pairs:
         says_size = rng.random() < 0.25
         size = rng.choice(("small", "large")) if says_size else common
         dice = rng.random()
         named.append(
-            Named(Thing(shape, colour, size), says_size, dice > 0.06, not 0.06 < dice < 0.10)
+            Named(Thing(shape, colour, size), says_size, says_colour=False)
+            if shapes_alone
+            else Named(Thing(shape, colour, size), says_size, dice > 0.06, not 0.06 < dice < 0.10)
         )
     return named
 
@@ -167,7 +192,36 @@ def _one(background: str, rng: random.Random) -> Wanted:
         if where == "in the corner":
             arrangement = "top left"
         text = f"{where}, {text}" if rng.random() < 0.12 else f"{text} {where}"
+    elif rng.random() < 0.05:
+        text = f"{text} {rng.choice(_ALONE)}"
+    elif named.says_colour and named.says_shape and not says_size and rng.random() < 0.02:
+        forms = ("color: {}, shape: {}", "{} color, {} shape", "colour {}, shape {}", "{}-colored {}", "{} as color, {} as shape")
+        text = rng.choice(forms).format(colour, shape)
     return Wanted([named.thing], arrangement, text)
+
+
+_ALONE = (
+    "alone", "by itself", "on its own", "and nothing else", "all alone", "only", "all by itself",
+    "with nothing else", "without anything else", "and that's all", "just one",
+)  # fmt: skip
+_OPEN = {
+    1: ("a shape", "any shape", "a random shape", "some shape", "shape", "one shape", "a simple shape",
+        "just a shape", "a coloured shape", "a colorful shape", "a shape of your choice", "a nice shape",
+        "a geometric shape", "any shape you like", "a shape in any color"),
+    2: ("two shapes", "2 shapes", "a couple of shapes", "two different shapes", "a pair of shapes"),
+    3: ("three shapes", "3 shapes", "some shapes", "shapes", "a few shapes", "several shapes", "colorful shapes",
+        "three different shapes", "some colourful shapes", "random shapes"),
+    4: ("four shapes", "4 shapes", "many shapes", "lots of shapes", "four different shapes", "all shapes"),
+}  # fmt: skip
+
+
+def _open(background: str, rng: random.Random) -> Wanted:
+    """Shapes of any kind."""
+    number = rng.choices((1, 2, 3, 4), (5, 2, 2, 1))[0]
+    things = [n.thing for n in _several(number, background, rng)]
+    if number > 1:
+        things = [replace(t, size=things[0].size) for t in things]
+    return Wanted(things, None, rng.choice(_OPEN[number]))
 
 
 def _bare(background: str, rng: random.Random) -> Wanted:
@@ -247,6 +301,14 @@ def _alike(background: str, rng: random.Random) -> Wanted:
     text = f"{rng.choice(words.MANY[number]).replace('three of these', 'three')} {noun}"
     if number == 3 and rng.random() < 0.12:
         text = noun  # a bare plural
+    elif named.says_colour and named.says_shape and rng.random() < 0.14:
+        count = rng.choice(words.MANY[number][:3])
+        size_said = f"{rng.choice(words.SIZE_WORDS[size])} " if says_size else ""
+        text = rng.choice(_ALIKE_APART).format(
+            n=count if count.startswith(("two", "three", "four", *"234")) else words.NUMBERS[number],
+            digit=number,
+            many=size_said + plural(shape), one=size_said + shape, colour=words.colour_word(colour, rng),
+        )  # fmt: skip
     if rng.random() < 0.04:
         text = " and ".join([article(f"{colour} {shape}")] * number)
     forms = ALIKE[number]
@@ -254,12 +316,29 @@ def _alike(background: str, rng: random.Random) -> Wanted:
     return Wanted([named.thing] * number, arrangement, rng.choice(forms[arrangement]).format(text))
 
 
+_ALIKE_APART = (
+    "{n} {many} in {colour}", "{n} {many} in {colour}", "{n} {many}, all {colour}", "{n} {many}, {colour}",
+    "{colour} {many}, {n} of them", "{n} {many} that are {colour}", "{n} {many}, all of them {colour}",
+    "{n} times a {colour} {one}", "{colour} {one} {n} times", "{digit}x {colour} {one}", "{n} {many} colored {colour}",
+    "{n} identical {colour} {many}", "exactly {n} {colour} {many}", "{n} of the {colour} {many}", "{n} {many}: {colour}",
+)  # fmt: skip
+
+
 def _groups(background: str, rng: random.Random) -> Wanted:
     """Several of one kind and one, or two, of another."""
     first, second = _several(2, background, rng)
     first.says_colour = second.says_colour = rng.random() < 0.85
     first.says_shape = second.says_shape = True
-    if rng.random() < 0.3:
+    dice = rng.random()
+    if dice < 0.18:  # three and one
+        many = f"{rng.choice(('three', '3', 'three'))} {first.noun(rng, many=True)}"
+        one = second.phrase(rng, 1)
+        text, things = rng.choice((
+            ("{m} and {o}", (0, 0, 0, 1)), ("{m}, {o}", (0, 0, 0, 1)), ("{m} with {o}", (0, 0, 0, 1)),
+            ("{o} and {m}", (1, 0, 0, 0)), ("{o} with {m}", (1, 0, 0, 0)), ("{m} plus {o}", (0, 0, 0, 1)),
+        ))  # fmt: skip
+        return Wanted([(first, second)[i].thing for i in things], "four", text.format(m=many, o=one))
+    if dice < 0.4:
         things = [first.thing] * 2 + [second.thing] * 2
         parts = [f"{rng.choice(('two', '2'))} {n.noun(rng, many=True)}" for n in (first, second)]
         return Wanted(things, "four", rng.choice((" and ", ", ", " and ", " with ")).join(parts))
@@ -308,8 +387,8 @@ def _four(background: str, rng: random.Random) -> Wanted:
     return Wanted([n.thing for n in named], "four", _relate(named, "four", rng))
 
 
-_KINDS = (_one, _bare, _coloured_stranger, _two, _alike, _three, _four)
-_WEIGHTS = (34, 6, 2, 26, 14, 13, 5)
+_KINDS = (_one, _bare, _coloured_stranger, _open, _two, _alike, _three, _four)
+_WEIGHTS = (36, 7, 3, 2, 24, 14, 14, 6)
 
 
 def _decorate(text: str, rng: random.Random) -> str:
@@ -354,6 +433,11 @@ def _unknown(rng: random.Random) -> Prompt:
         f"{article(a)} eating {article(b)} in the {c}", f"{adjective} {a} {b}", f"{article(adjective)} {a} {b} {c}",
         f"{article(a)} next to {article(b)}", f"two {a}s", f"what is {a}", f"{a} {b} {c} {adjective}",
         f"{article(a)}, {article(b)} and {article(c)}", "nothing", "an empty picture", "something", "anything",
+        f"{a} is {adjective}", f"the {adjective} {a} of the {b}", f"{article(a)} made of {b}", f"i like {a}",
+        f"a man with {article(a)}", f"tell me about {a}", f"portrait of {article(a)}", f"{article(a)} by the {b} at {c}",
+        f"the {a} jumped over the {b}", f"{article(adjective)} {a} flying through {b}", f"a close-up of {article(a)}",
+        f"{a} against {b}", f"{a} {b}", f"{a}, {b}, {c}", f"a lot of {a}s", f"{article(a)} and two {b}s",
+        f"some {a}s in the {b}", f"the {a}", f"one {a} and one {b}", f"{article(a)} holding {article(b)}",
         f"{article(a)} on {article(b)}", f"three {a}s in a row", f"{article(a)} at {b}", f"how to {adjective} {a}",
     )  # fmt: skip
     text = rng.choice(forms)
@@ -364,11 +448,11 @@ def _unknown(rng: random.Random) -> Prompt:
     return Prompt(typed(text.strip() or "x", rng), scene, known=False)
 
 
-def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.1) -> Prompt:
+def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.12) -> Prompt:
     """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
     dice = rng.random()
     if not wide and dice < strange:
-        return _empty(rng) if dice < strange / 4 else _unknown(rng)
+        return _empty(rng) if dice < strange / 5 else _unknown(rng)
     said = rng.random() < 0.4
     background, style = any_background(rng) if said else (light_background(rng), "plain")
     stripes_alone = said and rng.random() < 0.06

@@ -3,6 +3,7 @@
 import pydoc_data.topics
 import random
 import re
+import unicodedata
 from functools import cache
 
 from training.world import BACKGROUNDS, COLOURS, SHAPES
@@ -11,64 +12,81 @@ COLOUR_WORDS = {
     "red": (
         "crimson", "scarlet", "ruby", "cherry red", "bright red", "dark red", "ruby red", "maroon",
         "burgundy", "deep red", "light red", "blood red", "tomato red", "vermilion", "reddish",
+        "wine red", "brick red", "strawberry red", "intense red",
     ),
     "orange": (
         "bright orange", "tangerine", "dark orange", "light orange", "amber", "pumpkin orange",
         "apricot", "brown", "copper", "bronze", "rust", "carrot", "orangey", "deep orange",
+        "peach", "ginger", "marigold", "terracotta", "neon orange", "orangish",
     ),
     "yellow": (
         "golden", "gold", "lemon", "bright yellow", "light yellow", "lemon yellow", "mustard",
         "dark yellow", "golden yellow", "sunny yellow", "pale yellow", "yellowish", "blond",
+        "canary", "canary yellow", "saffron", "butter yellow", "sunflower yellow", "neon yellow",
     ),
     "green": (
         "lime", "emerald", "dark green", "light green", "bright green", "forest green", "olive",
         "lime green", "jade", "grass green", "deep green", "pale green", "greenish", "mint green",
+        "olive green", "sea green", "moss green", "neon green", "pea green", "pistachio",
     ),
     "cyan": (
         "turquoise", "teal", "aqua", "light blue", "sky blue", "baby blue", "aquamarine",
         "pale blue", "light cyan", "dark cyan", "ice blue", "bright cyan", "blue-green", "aqua blue",
+        "seafoam", "icy blue", "powder blue", "turquoise blue", "bluish green",
     ),
     "blue": (
         "dark blue", "royal blue", "bright blue", "deep blue", "cobalt", "azure", "sapphire",
         "ocean blue", "navy", "navy blue", "cobalt blue", "medium blue", "bluish", "midnight blue",
+        "ultramarine", "denim", "electric blue", "marine", "cornflower blue", "indigo blue",
     ),
     "purple": (
         "violet", "lilac", "lavender", "indigo", "dark purple", "light purple", "plum", "mauve",
         "deep purple", "bright purple", "grape", "amethyst", "aubergine", "purplish", "orchid",
+        "eggplant", "periwinkle", "royal purple", "violet purple", "pale purple",
     ),
     "pink": (
         "magenta", "rose", "hot pink", "light pink", "fuchsia", "salmon", "pale pink",
         "bright pink", "dark pink", "baby pink", "rosy", "deep pink", "rose pink", "coral", "pinkish",
+        "bubblegum", "bubblegum pink", "flamingo", "raspberry", "blush", "neon pink", "candy pink",
     ),
 }  # fmt: skip
 SHAPE_WORDS = {
     "circle": (
         "disc", "disk", "dot", "ball", "round shape", "sphere", "bubble", "sun", "moon", "full moon",
         "coin", "planet", "round thing", "spot", "circular shape", "marble", "globe", "orb", "button",
+        "filled circle", "solid circle", "full circle", "polka dot", "pearl", "blob", "plate", "pebble",
+        "round", "bullet point", "round blob",
     ),
     "square": (
         "box", "block", "cube", "tile", "rectangle", "square shape", "quadrilateral", "dice",
         "square block", "square box", "rect", "square thing", "brick", "window", "postage stamp",
+        "four-sided shape", "shape with four sides", "pixel", "square tile", "cubic shape", "cardboard box",
     ),
     "triangle": (
         "pyramid", "arrowhead", "wedge", "cone", "triangular shape", "three-sided shape",
         "triangular thing", "tri", "slice of pizza", "mountain", "tent",
+        "delta", "play button", "roof", "shape with three sides", "shape with three corners", "hill",
+        "warning sign",
     ),
     "star": (
         "starfish", "asterisk", "five-pointed star", "five pointed star", "star shape", "sparkle",
         "little star", "pentagram", "sheriff star", "christmas star", "twinkle",
+        "shape with five points", "pointy star", "shooting star", "hollywood star",
     ),
     "ring": (
         "donut", "doughnut", "hoop", "loop", "bagel", "hollow circle", "circle with a hole",
         "ring shape", "letter o", "wedding ring", "wheel", "tire", "annulus", "bracelet", "washer",
+        "halo", "hula hoop", "empty circle", "circle outline", "zero", "life buoy", "round frame",
     ),
     "cross": (
         "plus", "plus sign", "plus symbol", "cross shape", "plus shape", "addition sign",
         "medical cross", "swiss cross", "letter x", "first aid cross", "x", "cross sign",
+        "hospital sign", "positive sign", "crosshair", "mathematical plus", "health symbol",
     ),
     "heart": (
         "love heart", "valentine", "heart shape", "valentine heart", "heart symbol", "love",
         "valentine's heart", "love symbol", "sweetheart", "heart sign",
+        "heart emoji", "symbol of love", "romantic heart", "lovely heart",
     ),
 }  # fmt: skip
 BACKGROUND_WORDS = {
@@ -112,7 +130,7 @@ OBJECTS = (
     "cheese", "egg", "pig", "sheep", "duck", "owl", "whale", "shark", "ship", "rocket", "truck",
     "bus", "ocean", "lake", "island", "desert", "person", "face", "eye", "hand", "leg", "kitten",
     "puppy", "unicorn", "mermaid", "astronaut", "portrait", "landscape", "sunset", "sunrise", "rain",
-    "cloud", "snow", "fire", "water", "grass", "leaf", "rose bush", "statue", "tower", "village",
+    "cloud", "snow", "fire", "water", "leaf", "rose bush", "statue", "tower", "village",
     "laptop", "pencil", "clock", "mirror", "candle", "camera", "umbrella", "violin", "drum", "goat",
     "frog", "turtle", "crab", "penguin", "giraffe", "zebra", "kangaroo", "panda", "fox", "wolf",
     "hedgehog", "squirrel", "butterfly", "bee", "ant", "snail", "dinosaur", "monster", "ghost",
@@ -133,30 +151,48 @@ def known_words() -> tuple[str, ...]:
             "deep", "pale", "medium", "three", "five", "sided", "pointed", "baby", "hot", "wedding",
             "ice", "things", "shapes", "signs", "symbols", "holes", "pure", "coloured", "postage",
             "sunny", "o", "s", "os", "pizzas", "tri", "tris", "jet", "ocean", "blood", "pitch", "swiss",
-            "addition", "medical", "christmas", "hollow", "snow", "snowy", "letters", "round", "stamp", "stamps", "sheriff", "off"}  # fmt: skip
+            "addition", "medical", "christmas", "hollow", "snow", "snowy", "letters", "stamp", "stamps", "sheriff", "off",
+            "sides", "corners", "four", "points", "solid", "empty", "play", "warning", "emoji", "romantic",
+            "lovely", "life", "outline", "point", "cardboard", "shooting", "hospital", "positive", "health",
+            "mathematical", "frame", "intense", "electric", "royal", "rounds", "emojis",
+            "outlines", "frames"}  # fmt: skip
     words = {w for phrase in phrases for w in re.findall(r"[a-z]+", phrase)}
     return tuple(sorted((words - skip) | {"shape", "shapes", "round", "dark", "colour", "color"}))
+
+
+# English words that say something beside the names: where, how many, how large.
+_COMMON = frozenset(
+    ["the", "and", "are", "left", "right", "above", "below", "over", "under", "next", "between", "one", "two", "three", "four", "five", "six", "all", "any", "pair", "top", "bottom", "middle", "with", "small", "large", "big", "tiny", "little", "huge", "giant", "picture", "image", "draw", "drawing", "double", "triple", "both", "half", "empty", "plain", "background", "circled", "squared", "rounded", "shaped", "starred", "without", "hearts", "diamonds", "upper", "lower", "centre", "center", "beside", "behind", "front", "inside"]
+)
 
 
 @cache
 def unknown_words() -> tuple[str, ...]:
     """English words that mean nothing in the picture world, from Python's own manual."""
     found = set(re.findall(r"\b[a-z]{3,10}\b", " ".join(pydoc_data.topics.topics.values())))
-    common = {"the", "and", "are", "left", "right", "above", "below", "over", "under", "next",
-              "between", "one", "two", "three", "four", "top", "bottom", "middle", "with", "small",
-              "large", "big", "picture", "image", "draw", "five", "six", "all", "any", "pair"}
-    return tuple(sorted(found - set(known_words()) - common))
+    return tuple(sorted(found - set(known_words()) - _COMMON))
+
+
+@cache
+def unicode_objects() -> tuple[str, ...]:
+    """Words of the names of Unicode's pictures that mean nothing in the picture world: teapot."""
+    names = " ".join(unicodedata.name(chr(code), "") for code in range(0x1F300, 0x1FB00)).lower()
+    found = set(re.findall(r"\b[a-z]{3,12}\b", names))
+    return tuple(sorted(found - set(known_words()) - _COMMON))
 
 
 def unknown(rng: random.Random) -> str:
     """Something that the world does not have."""
-    return rng.choice(OBJECTS if rng.random() < 0.6 else unknown_words())
+    dice = rng.random()
+    if dice < 0.4:
+        return rng.choice(OBJECTS)
+    return rng.choice(unicode_objects() if dice < 0.75 else unknown_words())
 
 
 def plural(phrase: str) -> str:
     """The plural of a shape's name."""
-    if " with a " in phrase:
-        return phrase.replace(" with a ", "s with a ").replace("hole", "hole")
+    if " with " in phrase:
+        return phrase.replace(" with ", "s with ")
     if phrase.endswith(("fish", "dice")):
         return phrase
     return phrase + ("es" if phrase.endswith(("s", "x", "ch")) else "s")

@@ -177,7 +177,12 @@ class Gemma(nn.Module):
                 nn.init.normal_(parameter, std=std)
 
     def forward(
-        self, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+        *,
+        half: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """The normed last hidden states, and those of the middle.
 
@@ -185,6 +190,7 @@ class Gemma(nn.Module):
             ids: int64 [B, T].
             positions: int64 [B, T], when they are not 0..T-1.
             mask: bool [B, 1, T, T], True where a query (third axis) may look; causal without it.
+            half: stop at the middle, and return that twice.
 
         Returns:
             Two of [B, T, hidden].
@@ -201,6 +207,8 @@ class Gemma(nn.Module):
             x = layer(x, cos, sin, mask)
             if number == len(self.model.layers) // 2 - 1:
                 middle = x
+                if half:
+                    return x, x
         return self.model.norm(x), middle
 
     def checkpoint(self) -> dict[str, Tensor]:

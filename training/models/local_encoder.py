@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from training import cells
 from training.models.vqgan import VQModel
-from training.world import BACKGROUNDS, CELL, COLOURS
+from training.world import BACKGROUNDS, CELL, COLOURS, NEUTRALS
 
 GROUPS = 32
 SIGNALS, FEATURES, CODE = 2 * GROUPS, 3 * GROUPS, 32
@@ -226,10 +226,14 @@ class Samples:
 
     def _tones(self, number: int) -> np.ndarray:
         """Backgrounds of pictures that people show."""
-        known = np.array([*BACKGROUNDS.values(), *GROUND_VARIANTS], dtype=np.float32)
-        tones = known[self.rng.integers(len(known), size=number)]
+        own = [tone for name, tone in BACKGROUNDS.items() if name in COLOURS]
+        coloured = np.array(own, dtype=np.float32)
+        others = np.array([*NEUTRALS.values(), *GROUND_VARIANTS], dtype=np.float32)
+        dice = self.rng.random((number, 1))
+        tones = np.where(dice < 0.42, coloured[self.rng.integers(8, size=number)],
+                         others[self.rng.integers(len(others), size=number)])  # fmt: skip
         bright = self.own[self.rng.integers(8, size=number)]
-        return np.where(self.rng.random((number, 1)) < 0.15, bright, tones)
+        return np.where(dice > 0.94, bright, tones)
 
     def free(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         chosen = self.rng.integers(len(self.masks), size=number)

@@ -21,19 +21,25 @@ from training.data import SEEN, Batch, Document, Documents, Encode, Mixture, col
 from training.language.facts import facts_of
 from training.language.prompts import prompt
 from training.language.questions import QUESTIONS, question
-from training.marks import MarkHead
+from training.marks import MarkHead, in_code_order
 from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 
-STEPS = 6000
+STEPS = 5400
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
-SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 200
+SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 400
 # What one process learns from in a cycle of eight steps: kind -> steps.
-CYCLE = {"draw": (0, 1, 2, 4, 5, 6), "seen": range(8), "talk": (1, 3, 5, 7), "wide": (0,)}
+CYCLE = {
+    "draw": (0, 2, 3, 4, 6),
+    "seen": range(8),
+    "talk": (0, 1, 3, 5, 7),
+    "wide": (0,),
+    "look": range(8),
+}
 CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.25}
 MARK_WEIGHT = 0.5
@@ -53,8 +59,13 @@ def rate(step: int, steps: int) -> float:
 
 
 def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Of the learned codes and words of a batch; and the middle's hidden states that have marks."""
-    hidden, middle = (x.flatten(0, 1) for x in model(batch.ids, batch.positions, batch.mask))
+    """Of the learned codes and words of a batch; and the middle's hidden states that have marks.
+
+    What has only marks goes through half of the layers.
+    """
+    half = not len(batch.codes) and not len(batch.words)
+    found = model(batch.ids, batch.positions, batch.mask, half=half)
+    hidden, middle = (x.flatten(0, 1) for x in found)
     codes, words = model.code_logits(hidden[batch.codes]), model.word_logits(hidden[batch.words])
     return codes, words, middle[batch.marked]
 
@@ -100,6 +111,7 @@ def check(model: Gemma, documents: Documents, encode: Encode, seed: int = 1) -> 
                 else:
                     picture, facts = shown.free_picture(rng)
                     shown_codes = encode([picture])[0]
+                    facts = in_code_order(shown_codes, facts)
                 document = _ask(documents, shown_codes, facts, kind, rng)
                 if any(document.learned):
                     rows.append([document])

@@ -68,7 +68,7 @@ def new_model(folder: Path, seed: int) -> VQModel:
     return model
 
 
-STEPS = 2400
+STEPS = 2800
 WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; before, on parts
 MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 2e-3, 40
 SAVE_EVERY, REPORT_EVERY = 50, 25
