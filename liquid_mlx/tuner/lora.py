@@ -84,15 +84,14 @@ class LoRALinear(nn.Module):
         self.scale, self.dropout = float(settings.scale), settings.dropout
         self._key: mx.array | None = None
 
-    def product(self, x: mx.array) -> mx.array:
-        """What is added."""
-        if self._key is not None:
-            x = _drop(x, self.dropout, self._key)
-        return (self.scale * ((x @ self.lora_a) @ self.lora_b)).astype(x.dtype)
+    def added(self, y: mx.array, x: mx.array) -> mx.array:
+        """``y``, the frozen layer's output for ``x``, and what is added to it."""
+        seen = x if self._key is None else _drop(x, self.dropout, self._key)
+        low = seen @ self.lora_a
+        return mx.addmm(y, low, self.lora_b, alpha=self.scale).astype(x.dtype)
 
     def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.linear(x)
-        return y + self.product(x)
+        return self.added(self.linear(x), x)
 
     def rows(self, start: int, stop: int) -> LoRALinear:
         """The layer of outputs ``start`` to ``stop`` alone, sharing memory with this one."""
@@ -122,7 +121,7 @@ class DoRALinear(LoRALinear):
             y = y - bias
         weight = self.linear.dense() + (self.scale * self.lora_b.T) @ self.lora_a.T
         length = mx.stop_gradient(mx.linalg.norm(weight, axis=1))
-        out = ((self.m / length) * (y + self.product(x))).astype(x.dtype)
+        out = ((self.m / length) * self.added(y, x)).astype(x.dtype)
         return out if bias is None else out + bias
 
 
