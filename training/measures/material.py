@@ -105,12 +105,17 @@ def outside_pictures(number: int) -> Iterator[Image.Image]:
             pictures.append(picture.convert("RGB"))
     for i in range(number):
         picture = pictures[i % len(pictures)]
-        if i >= len(pictures):
-            while True:
-                side = round(min(picture.size) * rng.uniform(0.3, 0.9))
-                x, y = (rng.randrange(whole - side + 1) for whole in picture.size)
-                crop = picture.crop((x, y, x + side, y + side))
-                if np.asarray(crop).std(axis=(0, 1)).mean() > 15:
-                    break
-            picture = crop
-        yield picture
+        yield picture if i < len(pictures) else _crop(picture, rng)
+
+
+def _crop(picture: Image.Image, rng: random.Random) -> Image.Image:
+    """A part that is not nearly even, or the least even of 30 (some pictures have no other)."""
+    found = []
+    for _ in range(30):
+        side = round(min(picture.size) * rng.uniform(0.3, 0.9))
+        x, y = (rng.randrange(whole - side + 1) for whole in picture.size)
+        part = picture.crop((x, y, x + side, y + side))
+        found.append((np.asarray(part).std(axis=(0, 1)).mean(), part))
+        if found[-1][0] > 15:
+            break
+    return max(found, key=lambda pair: pair[0])[1]
