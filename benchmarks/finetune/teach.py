@@ -27,9 +27,9 @@ from liquid_mlx.tuner.fuse import fuse
 from training.evaluate import measure_pairs, measure_prompts, measure_questions
 
 RECIPE = (
-    *("--iters", "250", "--batch-size", "8", "--lr", "5e-4", "--warmup", "0.1"),
+    *("--iters", "600", "--batch-size", "8", "--lr", "3e-4", "--warmup", "0.1"),
     *("--rank", "16", "--scale", "10", "--layers", "-1", "--instructions", "1"),
-    *("--val-split", "0", "--preview-every", "50"),
+    *("--val-split", "0", "--preview-every", "100"),
     *("--preview", "a red house", "--preview", "a blue house"),
     *("--preview", "a zorn star", "--preview", "a zorn heart", "--preview", "a green circle"),
 )
@@ -99,7 +99,7 @@ def finetuned(model: str, data: Path, output: Path, more: str) -> float:
     command = [
         *(sys.executable, "-m", "liquid_mlx", "finetune"),
         *(f"{data / 'pictures'}:2", f"{data / 'asked' / 'questions.json'}:2"),
-        *(str(data / "known"), f"{data / 'known' / 'answers.json'}:0.4"),
+        *(str(data / "known"), f"{data / 'known' / 'answers.json'}:0.7"),
         *("--model", model, "-o", str(output), *RECIPE, *more.split()),
     ]
     print("$ liquid", *command[3:], file=sys.stderr, flush=True)
