@@ -157,7 +157,8 @@ def read_weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} has no weight_map.")
     for name in weight_map.values():
-        if not isinstance(name, str) or not re.fullmatch(r"[\w-][\w.-]*", name):
+        plain = isinstance(name, str) and re.fullmatch(r"[\w-][\w.-]*", name)
+        if not plain or len(name.encode()) > MAX_NAME:
             raise CheckpointError(
                 f"{index} names {str(name)[:100]!r}, which is not a file's name or is outside its "
                 "folder."

@@ -83,6 +83,15 @@ def test_a_weight_map_names_files_beside_it(
         assert not {"*", "?", "["} & set(found)
 
 
+@pytest.mark.parametrize("name", ["9" * 4000, "w" * 256, "ä" * 200])
+def test_a_weight_map_names_files_that_can_be_there(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "index.json"
+    path.write_text(json.dumps({"weight_map": {"w": name}}))
+    with pytest.raises(CheckpointError, match="not a file's name") as raised:
+        read_weight_map(path)
+    assert len(str(raised.value)) < 600
+
+
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "file"
     atomic_write(path, "old")
