@@ -63,9 +63,12 @@ def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
 def in_code_order(codes: np.ndarray, facts: Facts) -> Facts:
     """The facts with the things in the order of their last codes [64]."""
     square = codes.reshape(ROWS, -1)
-    ends = {id(t): _last_cell(square, t) for t in facts.things}
-    things = sorted(facts.things, key=lambda t: codes.size if ends[id(t)] is None else ends[id(t)])
-    return replace(facts, things=tuple(things))
+
+    def end(thing: Fact) -> int:
+        cell = _last_cell(square, thing)
+        return codes.size if cell is None else cell
+
+    return replace(facts, things=tuple(sorted(facts.things, key=end)))
 
 
 def _labels(thing: Fact, number: int = UNKNOWN) -> tuple[int, ...]:

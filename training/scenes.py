@@ -143,22 +143,33 @@ def random_scene(
     return arrange(things, background, style, name, WIDE_COLUMNS if wide else COLUMNS)
 
 
+def anywhere(thing: Thing, side: int, rng: random.Random) -> Thing:
+    """The thing in any cells of a picture of `side` x `side` cells."""
+    limit = side - thing.span
+    return thing.at(rng.randint(0, limit), rng.randint(0, limit))
+
+
+def apart(thing: Thing, others: Sequence[Thing]) -> bool:
+    """Whether a thing shares no cell with the others."""
+    return all(
+        max(abs(thing.x - t.x), abs(thing.y - t.y)) >= (thing.span + t.span) / 2 for t in others
+    )
+
+
 def scattered_scene(rng: random.Random, *, count: int) -> Scene:
     """A scene of at most `count` things in any cells, as other programs may draw it."""
     scene = random_scene(rng, count=count)
     things: list[Thing] = []
     for thing in scene.things:
         for _ in range(50):
-            limit = COLUMNS - thing.span
-            placed = thing.at(rng.randint(0, limit), rng.randint(0, limit))
-            gaps = [max(abs(placed.x - t.x), abs(placed.y - t.y)) - t.span / 2 for t in things]
-            if min(gaps, default=COLUMNS) >= placed.span / 2:
+            placed = anywhere(thing, COLUMNS, rng)
+            if apart(placed, things):
                 things.append(placed)
                 break
     return replace(scene, things=tuple(things), arrangement="scattered")
 
 
 __all__ = [
-    "ARRANGEMENTS", "PLACES", "STYLES", "any_background", "arrange", "default_size",
-    "free_colour", "light_background", "put", "random_scene", "scattered_scene",
+    "ARRANGEMENTS", "PLACES", "STYLES", "any_background", "anywhere", "apart", "arrange",
+    "default_size", "free_colour", "light_background", "put", "random_scene", "scattered_scene",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice, product, repeat
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,11 @@ def write_known(folder: Path, liquid: Any, count: int) -> None:
     """What the model draws and answers before it is taught: pictures, captions, conversations."""
     folder.mkdir(parents=True)
     rng, rows = random.Random(2), []
-    typed = (prompt(rng).text for _ in repeat(None))
-    prompts = list(islice((text for text in typed if "house" not in text.lower()), count))
+    prompts: list[str] = []
+    while len(prompts) < count:
+        text = prompt(rng).text
+        if "house" not in text.lower():  # it is about to be taught what that is
+            prompts.append(text)
     for i, picture in enumerate(pictures(liquid, prompts, 1000)):
         path = folder / f"{i:03d}.png"
         Image.fromarray(picture).save(path)

@@ -91,3 +91,34 @@ ALIKE = {
     },
     4: {"four": ("{}", "{}", "{}", "{} in a square", "{} in the corners", "{} in a row")},
 }
+# What stands behind a thing: its colour, its colour and size, that it is alone.
+APART = (
+    "{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}", "{}, in {}",
+    "{}, make it {}", "{}, {} please", "{} of {} color", "{} with {} color", "{} painted {}", "{}, coloured {}",
+    "{} in the color {}", "{} ({})", "{}, the color is {}", "{} and it is {}",
+)  # fmt: skip
+SIZE_APART = (
+    "{a} that is {size} and {colour}", "{colour} {shape}, {size}", "{a}, {size} and {colour}",
+    "{a}, {colour}, {size}", "{size}, {colour} {shape}", "{a}, {size}, {colour}", "{colour}, {size} {shape}",
+    "{colour} {shape}, make it {size}", "{colour} {shape} ({size})", "{a} in {colour}, {size}",
+    "{a} which is {colour} and {size}", "{size} and {colour} {shape}",
+)  # fmt: skip
+ALONE = (
+    "alone", "by itself", "on its own", "and nothing else", "all alone", "only", "all by itself",
+    "with nothing else", "without anything else", "and that's all", "just one",
+)  # fmt: skip
+OPEN = {
+    1: ("a shape", "any shape", "a random shape", "some shape", "shape", "one shape", "a simple shape",
+        "just a shape", "a coloured shape", "a colorful shape", "a shape of your choice", "a nice shape",
+        "a geometric shape", "any shape you like", "a shape in any color"),
+    2: ("two shapes", "2 shapes", "a couple of shapes", "two different shapes", "a pair of shapes"),
+    3: ("three shapes", "3 shapes", "some shapes", "shapes", "a few shapes", "several shapes", "colorful shapes",
+        "three different shapes", "some colourful shapes", "random shapes"),
+    4: ("four shapes", "4 shapes", "many shapes", "lots of shapes", "four different shapes", "all shapes"),
+}  # fmt: skip
+ALIKE_APART = (
+    "{n} {many} in {colour}", "{n} {many} in {colour}", "{n} {many}, all {colour}", "{n} {many}, {colour}",
+    "{colour} {many}, {n} of them", "{n} {many} that are {colour}", "{n} {many}, all of them {colour}",
+    "{n} times a {colour} {one}", "{colour} {one} {n} times", "{digit}x {colour} {one}", "{n} {many} colored {colour}",
+    "{n} identical {colour} {many}", "exactly {n} {colour} {many}", "{n} of the {colour} {many}", "{n} {many}: {colour}",
+)  # fmt: skip

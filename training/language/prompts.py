@@ -4,7 +4,17 @@ import random
 from dataclasses import dataclass, replace
 
 from training.language import words
-from training.language.forms import ALIKE, ENDS, RELATIONS, STARTS
+from training.language.forms import (
+    ALIKE,
+    ALIKE_APART,
+    ALONE,
+    APART,
+    ENDS,
+    OPEN,
+    RELATIONS,
+    SIZE_APART,
+    STARTS,
+)
 from training.language.words import article, listed, plural, typed
 from training.scenes import (
     PLACES,
@@ -113,24 +123,13 @@ class Named:
         """With the colour, and the size, said behind the shape."""
         colour, shape = words.colour_word(self.thing.colour, rng), self.thing.shape
         if not self.says_size:
-            return rng.choice(_APART).format(article(shape), colour)
+            return rng.choice(APART).format(article(shape), colour)
         size = rng.choice(words.SIZE_WORDS[self.thing.size])
         if rng.random() < 0.5:
-            return rng.choice(_APART).format(article(f"{size} {shape}"), colour)
-        return rng.choice(_SIZE_APART).format(a=article(shape), shape=shape, colour=colour, size=size)
+            return rng.choice(APART).format(article(f"{size} {shape}"), colour)
+        return rng.choice(SIZE_APART).format(a=article(shape), shape=shape, colour=colour, size=size)
 
 
-_APART = (
-    "{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}", "{}, in {}",
-    "{}, make it {}", "{}, {} please", "{} of {} color", "{} with {} color", "{} painted {}", "{}, coloured {}",
-    "{} in the color {}", "{} ({})", "{}, the color is {}", "{} and it is {}",
-)  # fmt: skip
-_SIZE_APART = (
-    "{a} that is {size} and {colour}", "{colour} {shape}, {size}", "{a}, {size} and {colour}",
-    "{a}, {colour}, {size}", "{size}, {colour} {shape}", "{a}, {size}, {colour}", "{colour}, {size} {shape}",
-    "{colour} {shape}, make it {size}", "{colour} {shape} ({size})", "{a} in {colour}, {size}",
-    "{a} which is {colour} and {size}", "{size} and {colour} {shape}",
-)  # fmt: skip
 
 
 def _pair(background: str, rng: random.Random) -> tuple[str, str]:
@@ -152,11 +151,9 @@ def _several(number: int, background: str, rng: random.Random) -> list[Named]:
         says_size = rng.random() < 0.25
         size = rng.choice(("small", "large")) if says_size else common
         dice = rng.random()
-        named.append(
-            Named(Thing(shape, colour, size), says_size, says_colour=False)
-            if shapes_alone
-            else Named(Thing(shape, colour, size), says_size, dice > 0.06, not 0.06 < dice < 0.10)
-        )
+        says_colour = not shapes_alone and dice > 0.06
+        says_shape = shapes_alone or not 0.06 < dice < 0.10
+        named.append(Named(Thing(shape, colour, size), says_size, says_colour, says_shape))
     return named
 
 
@@ -193,26 +190,13 @@ def _one(background: str, rng: random.Random) -> Wanted:
             arrangement = "top left"
         text = f"{where}, {text}" if rng.random() < 0.12 else f"{text} {where}"
     elif rng.random() < 0.05:
-        text = f"{text} {rng.choice(_ALONE)}"
+        text = f"{text} {rng.choice(ALONE)}"
     elif named.says_colour and named.says_shape and not says_size and rng.random() < 0.02:
         forms = ("color: {}, shape: {}", "{} color, {} shape", "colour {}, shape {}", "{}-colored {}", "{} as color, {} as shape")
         text = rng.choice(forms).format(colour, shape)
     return Wanted([named.thing], arrangement, text)
 
 
-_ALONE = (
-    "alone", "by itself", "on its own", "and nothing else", "all alone", "only", "all by itself",
-    "with nothing else", "without anything else", "and that's all", "just one",
-)  # fmt: skip
-_OPEN = {
-    1: ("a shape", "any shape", "a random shape", "some shape", "shape", "one shape", "a simple shape",
-        "just a shape", "a coloured shape", "a colorful shape", "a shape of your choice", "a nice shape",
-        "a geometric shape", "any shape you like", "a shape in any color"),
-    2: ("two shapes", "2 shapes", "a couple of shapes", "two different shapes", "a pair of shapes"),
-    3: ("three shapes", "3 shapes", "some shapes", "shapes", "a few shapes", "several shapes", "colorful shapes",
-        "three different shapes", "some colourful shapes", "random shapes"),
-    4: ("four shapes", "4 shapes", "many shapes", "lots of shapes", "four different shapes", "all shapes"),
-}  # fmt: skip
 
 
 def _open(background: str, rng: random.Random) -> Wanted:
@@ -221,7 +205,7 @@ def _open(background: str, rng: random.Random) -> Wanted:
     things = [n.thing for n in _several(number, background, rng)]
     if number > 1:
         things = [replace(t, size=things[0].size) for t in things]
-    return Wanted(things, None, rng.choice(_OPEN[number]))
+    return Wanted(things, None, rng.choice(OPEN[number]))
 
 
 def _bare(background: str, rng: random.Random) -> Wanted:
@@ -302,10 +286,10 @@ def _alike(background: str, rng: random.Random) -> Wanted:
     if number == 3 and rng.random() < 0.12:
         text = noun  # a bare plural
     elif named.says_colour and named.says_shape and rng.random() < 0.14:
-        count = rng.choice(words.MANY[number][:3])
+        count = rng.choice(words.MANY[number][:3])  # just this many
         size_said = f"{rng.choice(words.SIZE_WORDS[size])} " if says_size else ""
-        text = rng.choice(_ALIKE_APART).format(
-            n=count if count.startswith(("two", "three", "four", *"234")) else words.NUMBERS[number],
+        text = rng.choice(ALIKE_APART).format(
+            n=count,
             digit=number,
             many=size_said + plural(shape), one=size_said + shape, colour=words.colour_word(colour, rng),
         )  # fmt: skip
@@ -316,12 +300,6 @@ def _alike(background: str, rng: random.Random) -> Wanted:
     return Wanted([named.thing] * number, arrangement, rng.choice(forms[arrangement]).format(text))
 
 
-_ALIKE_APART = (
-    "{n} {many} in {colour}", "{n} {many} in {colour}", "{n} {many}, all {colour}", "{n} {many}, {colour}",
-    "{colour} {many}, {n} of them", "{n} {many} that are {colour}", "{n} {many}, all of them {colour}",
-    "{n} times a {colour} {one}", "{colour} {one} {n} times", "{digit}x {colour} {one}", "{n} {many} colored {colour}",
-    "{n} identical {colour} {many}", "exactly {n} {colour} {many}", "{n} of the {colour} {many}", "{n} {many}: {colour}",
-)  # fmt: skip
 
 
 def _groups(background: str, rng: random.Random) -> Wanted:

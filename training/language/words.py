@@ -166,19 +166,23 @@ _COMMON = frozenset(
 )
 
 
+def _strange(text: str, longest: int) -> tuple[str, ...]:
+    """The words of a text, of 3 to `longest` letters, that mean nothing in the picture world."""
+    found = set(re.findall(rf"\b[a-z]{{3,{longest}}}\b", text))
+    return tuple(sorted(found - set(known_words()) - _COMMON))
+
+
 @cache
 def unknown_words() -> tuple[str, ...]:
     """English words that mean nothing in the picture world, from Python's own manual."""
-    found = set(re.findall(r"\b[a-z]{3,10}\b", " ".join(pydoc_data.topics.topics.values())))
-    return tuple(sorted(found - set(known_words()) - _COMMON))
+    return _strange(" ".join(pydoc_data.topics.topics.values()), 10)
 
 
 @cache
 def unicode_objects() -> tuple[str, ...]:
     """Words of the names of Unicode's pictures that mean nothing in the picture world: teapot."""
-    names = " ".join(unicodedata.name(chr(code), "") for code in range(0x1F300, 0x1FB00)).lower()
-    found = set(re.findall(r"\b[a-z]{3,12}\b", names))
-    return tuple(sorted(found - set(known_words()) - _COMMON))
+    names = " ".join(unicodedata.name(chr(code), "") for code in range(0x1F300, 0x1FB00))
+    return _strange(names.lower(), 12)
 
 
 def unknown(rng: random.Random) -> str:

@@ -15,7 +15,7 @@ from training import cells, shown
 from training.models import decoder_path, local_encoder
 from training.models.muon import Muon, small_state
 from training.models.vqgan import VQGANConfig, VQModel
-from training.scenes import random_scene
+from training.scenes import anywhere, apart, random_scene
 from training.world import CELL, ROWS, Scene, Thing, render
 
 ENCODER_STEPS = 5000
@@ -80,13 +80,8 @@ def part_scene(rng: random.Random, side: int) -> Scene:
     whole = random_scene(rng, count=1)
     things: list[Thing] = []
     for _ in range(2 if side > 5 else 1):
-        thing = random_scene(rng, count=1).things[0]
-        limit = side - thing.span
-        thing = thing.at(rng.randint(0, limit), rng.randint(0, limit))
-        apart = all(
-            max(abs(thing.x - t.x), abs(thing.y - t.y)) >= (thing.span + t.span) / 2 for t in things
-        )
-        if apart and thing.colour != whole.background:
+        thing = anywhere(random_scene(rng, count=1).things[0], side, rng)
+        if apart(thing, things) and thing.colour != whole.background:
             things.append(thing)
     return Scene(tuple(things), whole.background, whole.style, side)
 
