@@ -2,13 +2,16 @@
 
 The background behind a shape's edge is left out of its code on purpose. The decoder can see it in
 the neighbouring cells, and so the codes of a thing are the same on every background: the language
-model has fewer facts to learn, and the encoder has a clear task (see `models.local_encoder`).
+model has fewer facts to learn, and the encoder has a clear task (see `models.encoder`).
 
 Pieces come in two kinds: those that the code grid cuts out of the model's own shapes, exactly, and
 typical ones of shapes that lie anywhere (`free_pieces`), so that what people show keeps its form.
+A free piece belongs to one shape, though a piece of another may look alike: which it is the encoder
+sees in the cells around, and so the language model need not.
 Codes are numbered: tones, then piece after piece in each colour.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -30,7 +33,7 @@ from training.world import (
     stripe_tone,
 )
 
-FREE_PIECES = 232
+FREE_PIECES = 40  # of each shape; the first is a whole cell
 BAR = (122, 116, 104)  # what a picture is padded with to make it square
 SMALLEST_SIDE, LARGEST_SIDE = 14, 68
 
@@ -67,27 +70,40 @@ def cells_of(picture: np.ndarray) -> np.ndarray:
     return cut.swapaxes(1, 2)
 
 
-def free_cells(number: int, seed: int, shape: str = "") -> np.ndarray:
-    """Cells that `number` shapes anywhere cover at least a little, float32 [n, 16, 16]; of all
-    shapes or of one."""
+def free_cells(number: int, seed: int, shape: str) -> np.ndarray:
+    """Cells that a shape at `number` places covers at least a little, float32 [n, 16, 16]."""
     rng, found = np.random.default_rng(seed), []
     side = 96
     for _ in range(number):
         length = rng.uniform(SMALLEST_SIDE, LARGEST_SIDE)
         x, y = side / 2 + rng.uniform(-CELL / 2, CELL / 2, 2)
         angle = 0.0 if rng.random() < 0.3 else rng.uniform(-15, 15)
-        thing = FreeThing(shape or str(rng.choice(SHAPES)), "", x, y, length, angle)
+        thing = FreeThing(shape, "", x, y, length, angle)
         cut = cells_of(cover(thing, side, side)).reshape(-1, CELL, CELL)
         found.append(cut[cut.sum(axis=(1, 2)) >= 6])
     return np.concatenate(found)
 
 
+@lru_cache(maxsize=1)
 def free_pieces(seed: int = 0) -> np.ndarray:
-    """Typical cells of shapes that lie anywhere, float32 [FREE_PIECES, 16, 16]. Takes seconds."""
-    seen = free_cells(5000, seed)
-    uncut = seen[seen.mean(axis=(1, 2)) < 0.97].reshape(-1, CELL * CELL)
-    means = MiniBatchKMeans(FREE_PIECES, random_state=seed, n_init=1, batch_size=4096).fit(uncut)
-    return means.cluster_centers_.reshape(-1, CELL, CELL).astype(np.float32)
+    """Typical cells of each shape where it lies anywhere, float32 [shapes, FREE_PIECES, 16, 16].
+
+    Takes seconds.
+    """
+    found = []
+    for shape in SHAPES:
+        seen = free_cells(1500, seed, shape)
+        uncut = seen[seen.mean(axis=(1, 2)) < 0.97].reshape(-1, CELL * CELL)
+        means = MiniBatchKMeans(FREE_PIECES - 1, random_state=seed, n_init=1, batch_size=4096)
+        centres = means.fit(uncut).cluster_centers_
+        found.append(np.concatenate((np.ones((1, CELL * CELL)), centres)))
+    return np.stack(found).reshape(len(SHAPES), -1, CELL, CELL).astype(np.float32)
+
+
+def pieces(seed: int = 0) -> np.ndarray:
+    """All pieces in the order of their codes, float32 [pieces, 16, 16]."""
+    free = free_pieces(seed).reshape(-1, CELL, CELL)
+    return np.concatenate((grid_pieces()[1], free))
 
 
 @lru_cache(maxsize=1)
@@ -112,7 +128,7 @@ def tone_codes() -> tuple[dict[tuple[str, str, int], int], np.ndarray]:
 
 
 def piece_count() -> int:
-    return len(grid_pieces()[1]) + FREE_PIECES
+    return len(grid_pieces()[1]) + len(SHAPES) * FREE_PIECES
 
 
 def code_count() -> int:
@@ -120,18 +136,15 @@ def code_count() -> int:
     return len(tone_codes()[1]) + piece_count() * len(COLOURS)
 
 
-def piece_shapes(seed: int = 0) -> np.ndarray:
+def piece_shapes() -> np.ndarray:
     """How often a piece is part of each shape, float32 [pieces, shapes]; rows sum to one."""
     index, masks = grid_pieces()
-    counts = np.zeros((piece_count(), len(SHAPES)), dtype=np.float32)
+    counts = np.zeros((len(masks), len(SHAPES)), dtype=np.float32)
     counts[0] = 1
     for (shape, _, _, _), piece in index.items():
         counts[piece, SHAPES.index(shape)] += piece > 0
-    pieces = free_pieces(seed)
-    for column, shape in enumerate(SHAPES):
-        found = nearest_piece(free_cells(400, seed + 1, shape), pieces)
-        counts[len(masks) :, column] += np.bincount(found, minlength=len(pieces))
-    return counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    free = np.repeat(np.eye(len(SHAPES), dtype=np.float32), FREE_PIECES, axis=0)
+    return np.concatenate((counts / counts.sum(axis=1, keepdims=True), free))
 
 
 def scene_codes(scene: Scene) -> np.ndarray:
@@ -152,29 +165,45 @@ def scene_codes(scene: Scene) -> np.ndarray:
     return codes
 
 
-def nearest_piece(masks: np.ndarray, pieces: np.ndarray) -> np.ndarray:
-    """The piece that looks most like each mask, int64 [n]."""
-    flat, book = masks.reshape(len(masks), -1), pieces.reshape(len(pieces), -1)
-    return ((book**2).sum(axis=1) - 2 * flat @ book.T).argmin(axis=1)
+def nearest(masks: np.ndarray, book: np.ndarray) -> np.ndarray:
+    """The place in `book` of what looks most like each mask, int64 [n]."""
+    flat, known = masks.reshape(len(masks), -1), book.reshape(len(book), -1)
+    return ((known**2).sum(axis=1) - 2 * flat @ known.T).argmin(axis=1)
 
 
-def grid_cells() -> tuple[np.ndarray, np.ndarray]:
-    """Every cell that the model's own pictures can show: float32 [n, 16, 16, 3] in 0..255 and
-    codes int64 [n]."""
-    _, masks = grid_pieces()
-    index, tones = tone_codes()
+@lru_cache(maxsize=len(SHAPES) + 1)
+def _candidates(shape: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pieces that a cell of a shape may be (of any if it is none of the world's), and their
+    masks; the first stands for nothing at all."""
+    parts = piece_shapes() > 0
+    parts[0] = False  # a whole cell of the grid's has its like among the free ones
+    known = np.flatnonzero(parts[:, SHAPES.index(shape)] if shape in SHAPES else parts.any(axis=1))
+    masks = pieces()[known]
+    return np.concatenate(([-1], known)), np.concatenate((0 * masks[:1], masks))
+
+
+def seen_codes(
+    covers: Sequence[np.ndarray], shapes: Sequence[str], colours: Sequence[str], ground: np.ndarray
+) -> np.ndarray:
+    """The codes that a picture of shapes anywhere should get, int64 [8, 8].
+
+    Args:
+        covers: how much of each pixel each of the things covers, float32 [128, 128] in 0..1.
+        shapes: theirs; of one that is none of the world's, each cell gets the piece most like it.
+        ground: the background alone, [128, 128, 3] in 0..255.
+    """
+    _, tones = tone_codes()
     fulls = np.array(list(COLOURS.values()), dtype=np.float32)
-    shown = {code: tones[code] for code in index.values() if code < len(tones)}
-    shown |= {len(tones) + i: tone for i, tone in enumerate(fulls)}
-    patches, codes = [], []
-    for code, tone in shown.items():
-        tile = np.broadcast_to(tone, (CELL, CELL, 3))
-        patches.append(tile[None])
-        codes.append(np.array([code]))
-        for number, colour in enumerate(fulls):
-            own = list(BACKGROUNDS).index(list(COLOURS)[number])
-            if code in (own, len(tones) + number):
-                continue  # a red thing on red is never drawn
-            patches.append(tile + masks[1:, :, :, None] * (colour - tile))
-            codes.append(len(tones) + np.arange(1, len(masks)) * len(COLOURS) + number)
-    return np.rint(np.concatenate(patches)), np.concatenate(codes)
+    even = cells_of(ground).reshape(ROWS, ROWS, -1, 3).mean(axis=2)
+    known = np.concatenate((tones, fulls))
+    codes = np.square(even[:, :, None] - known).sum(axis=-1).argmin(axis=-1)
+    most = np.zeros((ROWS, ROWS))
+    for covered, shape, colour in zip(covers, shapes, colours, strict=True):
+        cut = cells_of(covered)
+        amount = cut.sum(axis=(2, 3))
+        candidates, masks = _candidates(shape)
+        piece = candidates[nearest(cut.reshape(-1, CELL, CELL), masks)].reshape(ROWS, ROWS)
+        here = (amount > most) & (piece >= 0)
+        codes[here] = len(tones) + piece[here] * len(COLOURS) + list(COLOURS).index(colour)
+        most = np.maximum(most, amount)
+    return codes

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training import shown
+from training import outside, shown
 from training import tokenizer as tk
 from training.cells import scene_codes
 from training.language import questions, talk
@@ -24,7 +24,7 @@ from training.marks import GROUPS, Mark, in_code_order, marks, named
 from training.scenes import random_scene, scattered_scene
 from training.world import COLUMNS, ROWS, Scene
 
-UNCONDITIONAL_SHARE = 0.08
+UNCONDITIONAL_SHARE = 0.08  # of wide pictures; others are guided in pairs
 SHORT, LONG, WIDE, SEEN, TALK = 92, 116, 152, 224, 416  # lengths of rows
 OUTSIDE_POOL = 4000  # pictures from outside
 Encode = Callable[[Sequence[np.ndarray]], np.ndarray]  # pictures uint8 -> codes int64 [n, 64]
@@ -241,15 +241,11 @@ class Mixture:
         self.outside: np.ndarray | None = None
         self._drawn: dict[int, list[Document]] = {SHORT: [], LONG: []}
 
-    def _draw(self, *, wide: bool = False) -> Document:
-        asked = prompt(self.rng, wide=wide)
-        without = self.rng.random() < UNCONDITIONAL_SHARE
-        return self.documents.draw(asked.scene, None if without else asked.text)
-
     def draw(self, tokens: int) -> Batch:
         """Prompts of about one length: whichever length fills a batch first."""
         while True:
-            document = self._draw()
+            asked = prompt(self.rng)
+            document = self.documents.draw(asked.scene, asked.text)
             for length in (SHORT, LONG):
                 if len(document.ids) <= length:
                     waiting = self._drawn[length]
@@ -259,10 +255,22 @@ class Mixture:
                         return collate([[d] for d in waiting], length, self.documents.offset)
                     break
 
+    def guided(self, tokens: int) -> Batch:
+        """Rows in pairs: a prompt, and its picture without one."""
+        rows: list[list[Document]] = []
+        while len(rows) < tokens // SHORT - 1:
+            asked = prompt(self.rng)
+            document = self.documents.draw(asked.scene, asked.text)
+            if len(document.ids) <= SHORT:
+                rows += [[document], [self.documents.draw(asked.scene, None)]]
+        return collate(rows, SHORT, self.documents.offset)
+
     def wide(self, tokens: int) -> Batch:
         rows: list[list[Document]] = []
         while len(rows) < tokens // WIDE:
-            document = self._draw(wide=True)
+            asked = prompt(self.rng, wide=True)
+            without = self.rng.random() < UNCONDITIONAL_SHARE
+            document = self.documents.draw(asked.scene, None if without else asked.text)
             if len(document.ids) <= WIDE:
                 rows.append([document])
         return collate(rows, WIDE, self.documents.offset)
@@ -270,7 +278,7 @@ class Mixture:
     def _pictures(self, number: int) -> list[tuple[np.ndarray, Facts | None]]:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
         if self.outside is None:
-            self.outside = self.encode(shown.outside_pool(OUTSIDE_POOL, self.rng.getrandbits(32)))
+            self.outside = self.encode(outside.outside_pool(OUTSIDE_POOL, self.rng.getrandbits(32)))
         kinds = self.rng.choices(
             ("grid", "scattered", "free", "outside"), (26, 12, 50, 12), k=number
         )

@@ -1,6 +1,7 @@
 """Write the trained models as a checkpoint in the official PyTorch layout."""
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from training import tokenizer as tk
 from training.language.words import known_words
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.vqgan import VQGANConfig, VQModel
-from training.world import CELL, COLUMNS, ROWS, WIDE_COLUMNS
+from training.scenes import random_scene
+from training.world import CELL, COLUMNS, ROWS, WIDE_COLUMNS, render
 
 RECOMMENDED = {"guidance": 1.5, "temperature": 0.6, "top_k": 64, "top_p": 0.9}
 SIZES = (f"{COLUMNS * CELL}x{ROWS * CELL}", f"{WIDE_COLUMNS * CELL}x{ROWS * CELL}")
@@ -41,22 +43,16 @@ def load_vqgan(folder: Path) -> VQModel:
 
 
 @torch.no_grad()
-def wrong_codes(model: VQModel, seed: int = 0) -> tuple[int, int]:
-    """How many cells of the model's own pictures get another's code, and of how many.
-
-    The cells are shown in pictures of 64, in an order that `seed` draws.
-    """
-    patches, codes = cells.grid_cells()
-    order = np.random.default_rng(seed).permutation(len(patches))
-    order = order[: len(order) // 64 * 64]
-    pictures = patches[order].reshape(-1, ROWS, COLUMNS, CELL, CELL, 3)
-    pictures = pictures.swapaxes(2, 3).reshape(-1, ROWS * CELL, COLUMNS * CELL, 3)
-    wanted = codes[order].reshape(-1, ROWS, COLUMNS)
-    wrong = 0
-    for start in range(0, len(pictures), 16):
-        x = torch.from_numpy(pictures[start : start + 16]).permute(0, 3, 1, 2) / 127.5 - 1
-        wrong += int((model.encode(x).numpy() != wanted[start : start + 16]).sum())
-    return wrong, len(order)
+def wrong_codes(model: VQModel, pictures: int = 256, seed: int = 0) -> tuple[int, int]:
+    """How many cells of the model's own pictures get another's code, and of how many."""
+    rng, wrong, total = random.Random(seed), 0, 0
+    for _ in range(pictures // 16):
+        scenes = [random_scene(rng, count=rng.randint(0, 4)) for _ in range(16)]
+        x = torch.from_numpy(np.stack([render(s) for s in scenes])).permute(0, 3, 1, 2)
+        wanted = np.stack([cells.scene_codes(s) for s in scenes])
+        wrong += int((model.encode(x / 127.5 - 1).numpy() != wanted).sum())
+        total += wanted.size
+    return wrong, total
 
 
 def export(folder: Path, target: Path) -> None:
@@ -96,7 +92,7 @@ def export(folder: Path, target: Path) -> None:
     description = yaml.safe_dump(vqgan.config.to_yaml(), sort_keys=False)
     (target / "chameleon" / "vqgan.yaml").write_text(description)
     wrong, total = wrong_codes(vqgan.float())
-    print(f"{wrong} of {total} different cells get another's code")
+    print(f"{wrong} of {total} cells get another's code")
 
 
 if __name__ == "__main__":

@@ -108,17 +108,16 @@ def free_colour(rng: random.Random, taken: Sequence[str] = ()) -> str:
     return rng.choice([c for c in COLOURS if c not in taken] or list(COLOURS))
 
 
-def random_scene(
-    rng: random.Random, *, count: int, wide: bool = False, sizes: Sequence[str] = ()
-) -> Scene:
-    """A scene of `count` things; no thing has the background's colour.
+def random_pairs(rng: random.Random, count: int, background: str) -> list[tuple[str, str]]:
+    """Colours and shapes of `count` things; none has the background's colour.
 
-    A third of the scenes with several things repeat a colour or a shape, some a whole thing: only
-    those teach a reader to look at both.
+    In a quarter of the pictures with several things some are alike, and others repeat a colour or a
+    shape: only those teach a reader to look at both, and to count.
     """
-    background, style = any_background(rng)
     pairs = [pair for pair in PAIRS if pair[0] != background]
     chosen: list[tuple[str, str]] = []
+    if count > 1 and rng.random() < 0.25:
+        chosen = [rng.choice(pairs)] * rng.randint(2, count)
     while len(chosen) < count:
         pair = rng.choice(pairs)
         if chosen and rng.random() < 0.4:
@@ -131,6 +130,14 @@ def random_scene(
             else:
                 pair = (colour, shape)
         chosen.append(pair)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def random_scene(rng: random.Random, *, count: int, wide: bool = False) -> Scene:
+    """A scene of `count` things."""
+    background, style = any_background(rng)
+    chosen = random_pairs(rng, count, background)
     names = [n for n, places in ARRANGEMENTS.items() if len(places) == count]
     name = rng.choice(names)
     if count == 1 and rng.random() < 0.5:
@@ -139,7 +146,8 @@ def random_scene(
         name = "at " + ", ".join(
             rng.sample(["top left", "top right", "bottom left", "bottom right"], 2)
         )
-    things = [Thing(shape, colour, rng.choice(("small", "large"))) for colour, shape in chosen]
+    sizes = ("small", "large") if rng.random() < 0.7 else (rng.choice(("small", "large")),)
+    things = [Thing(shape, colour, rng.choice(sizes)) for colour, shape in chosen]
     return arrange(things, background, style, name, WIDE_COLUMNS if wide else COLUMNS)
 
 
@@ -171,5 +179,6 @@ def scattered_scene(rng: random.Random, *, count: int) -> Scene:
 
 __all__ = [
     "ARRANGEMENTS", "PLACES", "STYLES", "any_background", "anywhere", "apart", "arrange",
-    "default_size", "free_colour", "light_background", "put", "random_scene", "scattered_scene",
+    "default_size", "free_colour", "light_background", "put", "random_pairs", "random_scene",
+    "scattered_scene",
 ]  # fmt: skip

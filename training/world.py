@@ -148,19 +148,28 @@ def outline(shape: str) -> list[tuple[float, float]]:
 HOLE = 0.54  # radius of a ring's hole, as a share of the ring's
 
 
-def cover(thing: FreeThing, width: int, height: int, samples: int = 4) -> np.ndarray:
-    """How much of each pixel a shape covers, float32 [height, width] in 0..1."""
+def cover_of(
+    polygons: Iterable[tuple[np.ndarray, int]], width: int, height: int, samples: int = 4
+) -> np.ndarray:
+    """How much of each pixel polygons cover, float32 [height, width] in 0..1. Each is its corners
+    in pixels, [n, 2], and 255, or 0 to take what it covers away again."""
     picture = Image.new("L", (width * samples, height * samples))
     draw = ImageDraw.Draw(picture)
+    for corners, fill in polygons:
+        # Pillow fills the pixels on the edge, too: half a pixel less keeps the size.
+        draw.polygon([tuple(p) for p in (corners * samples - 0.5).tolist()], fill=fill)
+    return np.asarray(picture.reduce(samples), dtype=np.float32) / 255
+
+
+def cover(thing: FreeThing, width: int, height: int, samples: int = 4) -> np.ndarray:
+    """How much of each pixel a shape covers, float32 [height, width] in 0..1."""
     turn, half = np.deg2rad(thing.angle), thing.side / 2
     corners = np.array(outline(thing.shape)) @ np.array(
         [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]
     )
-    for scale, fill in ((1.0, 255), (HOLE, 0))[: 2 if thing.shape == "ring" else 1]:
-        # Pillow fills the pixels on the edge, too: half a pixel less keeps the size.
-        points = (corners * half * scale + (thing.x, thing.y)) * samples - 0.5
-        draw.polygon([tuple(p) for p in points.tolist()], fill=fill)
-    return np.asarray(picture.reduce(samples), dtype=np.float32) / 255
+    rings = ((1.0, 255), (HOLE, 0))[: 2 if thing.shape == "ring" else 1]
+    polygons = [(corners * half * scale + (thing.x, thing.y), fill) for scale, fill in rings]
+    return cover_of(polygons, width, height, samples)
 
 
 @cache

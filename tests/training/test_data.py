@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
-from training import data, shown  # noqa: E402
+from training import data, outside, shown  # noqa: E402
 from training import tokenizer as tk  # noqa: E402
 from training.cells import code_count, scene_codes  # noqa: E402
 from training.language.talk import Turn, conversation  # noqa: E402
@@ -47,6 +47,25 @@ def test_a_drawing_learns_the_codes(documents, scene):
     assert document.ids[-65] == tk.BOI
     prompt = documents.tokenizer.decode(document.ids[:-64], skip_special_tokens=True)
     assert prompt == "a red circle Generate an image based on this description."
+
+
+def test_guided_rows_come_in_pairs_of_one_picture(mixture):
+    batch = mixture.guided(1456)
+    asked, alone = batch.code_labels.view(-1, 2, 64).unbind(1)
+    assert torch.equal(asked, alone)
+    assert (batch.ids[1::2, 1] == tk.UNCONDITIONAL).all()
+    assert not (batch.ids[::2] == tk.UNCONDITIONAL).any()
+
+
+def test_what_guidance_makes_of_a_pair_is_learned():
+    from training.models.train_language_model import guided_loss
+
+    labels = torch.randint(0, 9, (64,)).repeat(2)
+    logits = torch.zeros(2 * 64, 9)
+    assert torch.isclose(guided_loss(logits, labels), torch.tensor(9.0).log())
+    logits[:64].scatter_(1, labels[:64, None], 5.0)  # the prompt alone makes it likelier
+    assert guided_loss(logits, labels) < 0.01
+    assert guided_loss(logits.roll(64, 0), labels) > 5
 
 
 def test_pictures_to_look_at_have_marks_alone(mixture):
@@ -124,5 +143,5 @@ def test_pictures_that_people_show_fit_the_model():
         picture, facts = shown.free_picture(rng)
         assert picture.shape == (128, 128, 3)
         assert len(facts.things) <= 4
-    pool = shown.outside_pool(10, 0)
+    pool = outside.outside_pool(10, 0)
     assert all(p.shape == (128, 128, 3) and p.dtype == np.uint8 for p in pool)

@@ -15,8 +15,10 @@ from training.world import (
     COLOURS,
     PAIRS,
     SHAPES,
+    FreeThing,
     Scene,
     Thing,
+    cover,
     render,
     render_free,
 )
@@ -74,22 +76,37 @@ def test_free_shapes_turn_and_stand_where_they_are_put():
 
 
 def test_a_cell_of_the_world_has_one_code():
-    pixels, codes = cells.grid_cells()
-    seen = {}
-    for cell, code in zip(pixels.astype(np.uint8), codes, strict=True):
-        assert seen.setdefault(cell.tobytes(), code) == code
-    assert codes.max() < cells.code_count()
-
-
-def test_the_codes_of_a_scene_are_those_of_its_cells():
-    pixels, codes = cells.grid_cells()
-    known = {p.astype(np.uint8).tobytes(): c for p, c in zip(pixels, codes, strict=True)}
-    rng = random.Random(1)
-    for count in (0, 1, 2, 3, 4) * 5:
+    rng, seen, known = random.Random(1), {}, 0
+    for count in (0, 1, 2, 3, 4) * 8:
         scene = random_scene(rng, count=count)
-        cut = cells.cells_of(render(scene))
-        found = [[known.get(cut[y, x].tobytes(), -1) for x in range(8)] for y in range(8)]
-        wanted = cells.scene_codes(scene)
-        known_cells = np.array(found) >= 0
-        assert (np.array(found) == wanted)[known_cells].mean() > 0.99
-        assert known_cells.mean() > 0.8  # pieces that look alike share a code
+        codes = cells.scene_codes(scene).flatten()
+        assert codes.max() < cells.code_count()
+        for cell, code in zip(cells.cells_of(render(scene)).reshape(64, -1), codes, strict=True):
+            known += cell.tobytes() in seen
+            assert seen.setdefault(cell.tobytes(), code) == code
+    assert known > 1000
+
+
+def test_a_shape_anywhere_has_codes_of_its_shape_and_colour():
+    tones, grid = len(cells.tone_codes()[1]), len(cells.grid_pieces()[1])
+    colours, ground = list(COLOURS), np.full((128, 128, 3), 246.0)
+    for shape in SHAPES:
+        covered = cover(FreeThing(shape, "", 61.0, 70.0, 41.0, 9.0), 128, 128)
+        codes = cells.seen_codes([covered], [shape], ["green"], ground)
+        pieces, hues = np.divmod(codes[codes >= tones] - tones, len(colours))
+        assert 6 <= len(pieces) <= 16
+        assert {colours[h] for h in hues} == {"green"}
+        of_shape = cells.piece_shapes()[pieces][:, SHAPES.index(shape)]
+        assert (of_shape > 0).all()
+        assert (pieces >= grid).mean() > 0.6
+
+
+def test_an_unknown_shape_gets_pieces_and_no_shape_the_tones_of_its_background():
+    ground = np.full((128, 128, 3), 24.0)
+    assert (
+        cells.seen_codes([], [], [], ground) == cells.seen_codes([], [], [], ground)[0, 0]
+    ).all()
+    codes = cells.seen_codes(
+        [cover(FreeThing("square", "", 64, 64, 50, 45.0), 128, 128)], [""], ["red"], ground
+    )
+    assert (codes >= len(cells.tone_codes()[1])).sum() >= 9

@@ -24,6 +24,14 @@ STARTS = (
     "it should be", "i would love", "please draw me", "please draw a picture of", "draw an image of",
     "make an image of", "create a picture of", "generate", "draw this:", "picture:", "prompt:", "now",
 )  # fmt: skip
+# What is unknown to the world beside what it knows: it is left out of the picture.
+STRANGERS = (
+    "{} and a {}", "{} with a {}", "{} for a {}", "{} like a {}", "{} near a {}", "{} for my {}", "{} made of {}",
+    "{} that looks {}", "{} from the {}", "{} in the style of {}", "{} in a {} style", "{} at the {}", "{} in the {}",
+    "{} for the {} of my {}", "{} because i like {}", "{} so that i can {} it", "{} to {} the {}", "{} as a {}",
+    "{} holding a {}", "{} which {} the {}", "{}, very {}", "{}, {} and {}", "{} about {}", "{} as seen by a {}",
+    "{} by {} {}", "{} without a {}", "{} but {}", "{} when it is {}", "{} for {} {}", "{} {} {}", "{} {}", "{}, {}",
+)  # fmt: skip
 ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
 _BESIDE = (
     "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} & {b}", "{a}, {b}", "{a} with {b}",

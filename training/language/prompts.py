@@ -14,6 +14,7 @@ from training.language.forms import (
     RELATIONS,
     SIZE_APART,
     STARTS,
+    STRANGERS,
 )
 from training.language.words import article, listed, plural, typed
 from training.scenes import (
@@ -87,8 +88,8 @@ class Named:
         """Without an article."""
         thing = self.thing
         parts = []
-        if rng.random() < 0.04:
-            parts.append(rng.choice(words.ADJECTIVES))
+        if rng.random() < 0.05:
+            parts.append(words.adjective(rng))
         if self.says_size:
             parts.append(rng.choice(words.SIZE_WORDS[thing.size]))
         if self.says_colour:
@@ -99,7 +100,7 @@ class Named:
         elif not self.says_colour and thing.colour == "yellow" and rng.random() < 0.3:
             shape = rng.choice(("sun", "moon")) if thing.shape == "circle" else shape
         if rng.random() < 0.03:
-            parts.insert(rng.randrange(len(parts) + 1), rng.choice(words.ADJECTIVES))
+            parts.insert(rng.randrange(len(parts) + 1), words.adjective(rng))
         parts.append(plural(shape) if many else shape)
         if len(parts) > 1 and self.says_size and rng.random() < 0.06:
             parts[0], parts[1] = parts[1], parts[0]
@@ -239,6 +240,9 @@ def _coloured_stranger(background: str, rng: random.Random) -> Wanted:
 def _two(background: str, rng: random.Random) -> Wanted:
     named = _several(2, background, rng)
     dice = rng.random()
+    if rng.random() < 0.15:
+        for one in named:
+            one.says_size, one.thing = True, replace(one.thing, size=rng.choice(("small", "large")))
     if dice < 0.07:  # each at a place of its own
         places = rng.sample(["top left", "top right", "bottom left", "bottom right"], 2)
         phrases = [n.phrase(rng, 1) for n in named]
@@ -275,7 +279,7 @@ def _shared(named: list[Named], rng: random.Random) -> Wanted:
 
 def _alike(background: str, rng: random.Random) -> Wanted:
     """Several of one kind."""
-    number = rng.choices((2, 3, 4), (45, 37, 18))[0]
+    number = rng.choices((2, 3, 4), (41, 35, 24))[0]
     colour, shape = _pair(background, rng)
     says_size = rng.random() < 0.25
     size = rng.choice(("small", "large")) if says_size else default_size(number, rng)
@@ -308,7 +312,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
     first.says_colour = second.says_colour = rng.random() < 0.85
     first.says_shape = second.says_shape = True
     dice = rng.random()
-    if dice < 0.18:  # three and one
+    if dice < 0.25:  # three and one
         many = f"{rng.choice(('three', '3', 'three'))} {first.noun(rng, many=True)}"
         one = second.phrase(rng, 1)
         text, things = rng.choice((
@@ -316,7 +320,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
             ("{o} and {m}", (1, 0, 0, 0)), ("{o} with {m}", (1, 0, 0, 0)), ("{m} plus {o}", (0, 0, 0, 1)),
         ))  # fmt: skip
         return Wanted([(first, second)[i].thing for i in things], "four", text.format(m=many, o=one))
-    if dice < 0.4:
+    if dice < 0.45:
         things = [first.thing] * 2 + [second.thing] * 2
         parts = [f"{rng.choice(('two', '2'))} {n.noun(rng, many=True)}" for n in (first, second)]
         return Wanted(things, "four", rng.choice((" and ", ", ", " and ", " with ")).join(parts))
@@ -335,7 +339,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
 
 
 def _three(background: str, rng: random.Random) -> Wanted:
-    if rng.random() < 0.4:
+    if rng.random() < 0.48:
         return _groups(background, rng)
     named = _several(3, background, rng)
     if rng.random() < 0.15:
@@ -372,12 +376,12 @@ _WEIGHTS = (36, 7, 3, 2, 24, 14, 14, 6)
 def _decorate(text: str, rng: random.Random) -> str:
     """How a request begins and ends; things unknown to the world beside those it knows."""
     dice = rng.random()
-    if dice < 0.03:
-        text = f"{text} {rng.choice(('and', 'with', 'for', 'like', 'near'))} {article(words.unknown(rng))}"
-    elif dice < 0.05:
+    if dice < 0.09:
+        text = rng.choice(STRANGERS).format(text, words.unknown(rng), words.unknown(rng))
+    elif dice < 0.12:
         text = f"{article(words.unknown(rng))} {rng.choice(('and', 'with'))} {text}"
-    elif dice < 0.06:
-        text = f"{text} in the style of {words.unknown(rng)}"
+    elif dice < 0.14:
+        text = f"{words.unknown(rng)} {words.unknown(rng)} {text}"
     if rng.random() < 0.42:
         text = f"{rng.choice(STARTS)} {text}"
     if rng.random() < 0.07:
@@ -426,7 +430,7 @@ def _unknown(rng: random.Random) -> Prompt:
     return Prompt(typed(text.strip() or "x", rng), scene, known=False)
 
 
-def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.12) -> Prompt:
+def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.13) -> Prompt:
     """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
     dice = rng.random()
     if not wide and dice < strange:

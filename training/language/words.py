@@ -193,6 +193,11 @@ def unknown(rng: random.Random) -> str:
     return rng.choice(unicode_objects() if dice < 0.75 else unknown_words())
 
 
+def adjective(rng: random.Random) -> str:
+    """Something that may be said of a thing and changes nothing."""
+    return rng.choice(ADJECTIVES if rng.random() < 0.6 else unknown_words())
+
+
 def plural(phrase: str) -> str:
     """The plural of a shape's name."""
     if " with " in phrase:
@@ -242,9 +247,9 @@ def typed(text: str, rng: random.Random) -> str:
     dice = rng.random()
     if dice < 0.40:
         text = text[:1].upper() + text[1:]
-    elif dice < 0.42:
+    elif dice < 0.43:
         text = text.upper()
-    elif dice < 0.44:
+    elif dice < 0.45:
         text = text.title()
     dice = rng.random()
     if dice < 0.22 and text[-1:] not in ".?!":

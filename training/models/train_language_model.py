@@ -26,26 +26,28 @@ from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
+from training.world import COLUMNS, ROWS
 
-STEPS = 5400
+STEPS = 5200
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 400
 # What one process learns from in a cycle of eight steps: kind -> steps.
 CYCLE = {
-    "draw": (0, 2, 3, 4, 6),
+    "draw": (0, 2, 4, 6),
+    "guided": (3, 7),
     "seen": range(8),
     "talk": (0, 1, 3, 5, 7),
-    "wide": (0,),
-    "look": range(8),
+    "wide": (1,),
+    "look": (0, 2, 4, 5, 6),
 }
-CODE_WEIGHTS = {"draw": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
+CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.25}
 MARK_WEIGHT = 0.5
-# Of codes: what is wrong becomes equally unlikely with a prompt and without, so that guidance,
-# which multiplies the difference of their logarithms, does not multiply noise.
-SMOOTHING = 0.003
+# Guidance multiplies the difference of two distributions, and with it what is noise where both are
+# sure. So what it makes of them is learned, too, at a random one of these scales.
+GUIDANCE, GUIDED_WEIGHT = (1.5, 4.5), 0.5
 
 
 def half() -> torch.autocast:
@@ -68,6 +70,16 @@ def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     hidden, middle = (x.flatten(0, 1) for x in found)
     codes, words = model.code_logits(hidden[batch.codes]), model.word_logits(hidden[batch.words])
     return codes, words, middle[batch.marked]
+
+
+def guided_loss(codes: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of what guidance makes of pairs: logits [pairs * 2 * 64, codes], and labels,
+    of a prompt's picture and of the same one without the prompt."""
+    with_prompt, without = codes.unflatten(0, (-1, 2, ROWS * COLUMNS)).unbind(1)
+    scale = torch.empty(len(without), 1, 1).uniform_(*GUIDANCE)
+    guided = without + scale * (with_prompt - without)
+    wanted = labels.view(-1, 2, ROWS * COLUMNS)[:, 0]
+    return F.cross_entropy(guided.flatten(0, 1), wanted.flatten())
 
 
 def _ask(documents: Documents, codes: np.ndarray, facts, kind: str, rng: random.Random) -> Document:
@@ -133,10 +145,9 @@ class Run:
     def __init__(self, rank: int, world: int, folder: Path, seed: int):
         self.rank, self.world, self.saved = rank, world, folder / "language_model.pt"
         self.documents = Documents(Tokenizer.from_file(str(folder / "tokenizer.json")))
-        network, book = train_vqgan.load_network(folder)
-        self.encode = partial(train_vqgan.encode, network, book)
+        self.encode = partial(train_vqgan.encode, *train_vqgan.load_encoder(folder))
         self.model = Gemma(GemmaConfig(vocab_size=self.documents.offset + code_count()))
-        membership = torch.from_numpy(piece_shapes(seed))
+        membership = torch.from_numpy(piece_shapes())
         self.model.model.embed_tokens.membership.copy_(membership)
         self.head = MarkHead(self.model.config.hidden_size)
         self.parameters = [*self.model.parameters(), *self.head.parameters()]
@@ -194,9 +205,13 @@ class Run:
                 codes, words, marked = logits_of(self.model, batch)
             loss = torch.zeros(())
             if len(batch.codes):
-                each = F.cross_entropy(codes, batch.code_labels, label_smoothing=SMOOTHING)
+                each = F.cross_entropy(codes, batch.code_labels)
                 losses[kind].append(each.item())
                 loss = loss + CODE_WEIGHTS[kind] * each
+                if kind == "guided":
+                    each = guided_loss(codes, batch.code_labels)
+                    losses["guidance"].append(each.item())
+                    loss = loss + GUIDED_WEIGHT * each
             if len(batch.words):
                 each = F.cross_entropy(words, batch.word_labels)
                 losses[f"{kind} words"].append(each.item())

@@ -1,0 +1,262 @@
+"""The VQGAN's encoder, taught to name what each cell of a picture shows.
+
+As it comes, a VQGAN's encoder is free to code one and the same thing in many ways, none of which a
+caption can tell. Here it is a classifier: `cells` says which code every cell of a picture should
+get, and the codebook's vectors are its classes, the nearest one being the likeliest. A code's
+vector is that of its piece (or tone) and that of its colour, one after the other.
+
+Down to four pixels a place the official architecture is made a linear map, which is the `stem`:
+full resolution would take most of the time and sees nothing that matters. What follows is trained
+as it is.
+"""
+
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training import cells, shown
+from training.models import vqgan
+from training.models.muon import Muon
+from training.scenes import random_scene, scattered_scene
+from training.world import COLOURS, SHAPES, cover, cover_of, render
+
+CODE, PIECE_PART = 32, 26  # numbers of a code's vector; of those what the cell shows
+MASK_PART = 22  # of that: the form; then three for a tone, and one that tells tones from pieces
+STEM = 32  # numbers that are kept of 4x4 pixels
+STEPS, REPORT_EVERY = 2600, 50
+MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 3e-3, 50
+# Pictures of a batch: own scenes, own things in other cells, shapes anywhere, unknown shapes.
+MIX = (8, 4, 18, 3)
+OWN_WEIGHT = 2.0  # the model's own pictures have to be right always
+SHAPE_WEIGHT = 0.3  # on what matters most of a shape anywhere
+
+
+class Encoder(nn.Module):
+    """The encoder of the bundled VQGAN with its first two levels as one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        official = vqgan.Encoder(vqgan.VQGANConfig(n_embed=1))
+        self.stem = nn.Conv2d(3, STEM, 4, stride=4)
+        self.down = official.down[2:]
+        self.mid, self.norm_out, self.conv_out = official.mid, official.norm_out, official.conv_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pixels in [-1, 1], [B, 3, H, W], to z [B, H/16, W/16, 32]."""
+        h = self.stem(x)
+        for level in self.down:
+            h = level(h)
+        h = self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return h.permute(0, 2, 3, 1)
+
+
+@torch.no_grad()
+def install(network: Encoder, model: vqgan.VQModel) -> None:
+    """Write the network into the encoder of `model`, the stem into its first two levels."""
+    encoder, stem = model.encoder, network.stem
+    encoder.down[2:].load_state_dict(network.down.state_dict())
+    for name in ("mid", "norm_out", "conv_out"):
+        getattr(encoder, name).load_state_dict(getattr(network, name).state_dict())
+    first, second = encoder.down[0], encoder.down[1]
+    for module in (encoder.conv_in, first, second, model.quant_conv):
+        for name, parameter in module.named_parameters():
+            parameter.fill_(1 if "norm" in name and name.endswith("weight") else 0)
+    for channel in range(3):
+        encoder.conv_in.weight[channel, channel, 1, 1] = 1
+        first.block[0].nin_shortcut.weight[channel, channel] = 1
+        for y in range(2):
+            for x in range(2):
+                first.downsample.conv.weight[channel * 4 + y * 2 + x, channel, y, x] = 1
+    second.block[0].nin_shortcut.weight[:12, :12, 0, 0] = torch.eye(12)
+    # 4x4 pixels are 2x2 places of 12 channels: pixel (2Y + y, 2X + x) of a colour.
+    taps = stem.weight.view(STEM, 3, 2, 2, 2, 2)  # colour, Y, y, X, x
+    second.downsample.conv.weight[:, :12, :2, :2] = taps.permute(0, 1, 3, 5, 2, 4).reshape(
+        STEM, 12, 2, 2
+    )
+    second.downsample.conv.bias.copy_(stem.bias)
+    model.quant_conv.weight[:, :, 0, 0] = torch.eye(CODE)
+
+
+def distances(z: Tensor, book: Tensor) -> Tensor:
+    """Squared distances of vectors [..., d] to those of a book [m, d], [..., m]."""
+    return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.T
+
+
+def first_books(pieces: np.ndarray, tones: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Where the vectors of what is shown (tones, pieces) and of colours start.
+
+    A piece starts as the principal components of its mask, tones and colours as what they are:
+    a decoder finds near each other what looks alike.
+    """
+    flat = torch.from_numpy(pieces).flatten(1)
+    flat = flat - flat.mean(0)
+    forms = flat @ torch.linalg.svd(flat, full_matrices=False)[2][:MASK_PART].T
+    apart = torch.cdist(forms, forms).fill_diagonal_(torch.inf).amin(1).median()
+    book = torch.zeros(len(tones) + len(pieces), PIECE_PART)
+    book[len(tones) :, :MASK_PART] = forms * (1.6 / apart)
+    book[: len(tones), MASK_PART:-1] = 5 * (torch.from_numpy(tones) / 127.5 - 1)
+    book[: len(tones), -1], book[len(tones) :, -1] = 2.5, -2.5
+    book[len(tones) :] += 0.3 * torch.randn(len(pieces), PIECE_PART)  # alike in several shapes
+    hues = torch.zeros(len(COLOURS) + 1, CODE - PIECE_PART)
+    hues[:-1, :3] = 2.5 * (torch.tensor(list(COLOURS.values())) / 127.5 - 1)
+    hues[:-1, 3:] = 0.5 * torch.randn(len(COLOURS), CODE - PIECE_PART - 3)
+    return book, hues
+
+
+def _stranger(rng: random.Random, size: int) -> np.ndarray:
+    """How much of each pixel some shape covers that is none of the world's."""
+    polygons = []
+    middle = np.array([rng.uniform(24, size - 24) for _ in range(2)])
+    reach = rng.uniform(12, 34)
+    for _ in range(rng.choice((1, 1, 2))):
+        corners = rng.choice((3, 4, 4, 5, 6, 7, 24))
+        turns = (np.arange(corners) + rng.random()) * 2 * np.pi / corners
+        radii = np.array([rng.uniform(0.4, 1) if corners < 24 else 1 for _ in range(corners)])
+        points = np.stack((np.cos(turns), np.sin(turns)), axis=1) * radii[:, None] * reach
+        polygons.append(points * (rng.uniform(0.3, 1), rng.uniform(0.3, 1)) + middle)
+        middle = middle + [rng.uniform(-0.7, 0.7) * reach for _ in range(2)]
+    return cover_of([(polygon, 255) for polygon in polygons], size, size)
+
+
+def _labelled(kind: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
+    """A picture uint8 [128, 128, 3] and its codes int64 [8, 8]; `kind` as in `MIX`."""
+    if kind < 2:
+        count = rng.choices(range(5), (4, 26, 34, 22, 14))[0]
+        scene = (random_scene if kind == 0 else scattered_scene)(rng, count=count)
+        picture = render(scene)
+        if rng.random() < 0.25:
+            picture = shown.handled(picture, rng)
+        return picture, cells.scene_codes(scene)
+    scene = shown.free_scene(rng)
+    side = shown.SIDE
+    things = scene.squared
+    covers = [cover(t, side, side) for t in things]
+    shapes, names = [t.shape for t in things], list(scene.names)
+    ground = scene.picture(empty=True)
+    if kind == 3:
+        covers, shapes, names = [_stranger(rng, side)], [""], [rng.choice(list(COLOURS))]
+        tone = np.array(rng.choice((COLOURS[names[0]], *shown.VARIANTS[names[0]])))
+        ground = ground[:, :side]
+        picture = np.rint(ground + covers[0][..., None] * (tone - ground)).astype(np.uint8)
+    else:
+        picture = scene.picture()
+        ground = ground if scene.width == side else shown.squared(ground)
+    return shown.handled(picture, rng), cells.seen_codes(covers, shapes, names, ground)
+
+
+class Pictures(torch.utils.data.IterableDataset):
+    """Endless batches: pixels uint8 [B, 128, 128, 3] and codes int64 [B, 8, 8]."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def __iter__(self):
+        worker = torch.utils.data.get_worker_info()
+        rng = random.Random(self.seed + 7919 * (worker.id if worker else 0))
+        noisy = np.random.default_rng(rng.getrandbits(32))
+        own = MIX[0] + MIX[1]
+        while True:
+            made = [_labelled(k, rng) for k, number in enumerate(MIX) for _ in range(number)]
+            pixels, codes = (np.stack(part) for part in zip(*made, strict=True))
+            level = noisy.choice((0.0, 0.0, 1.0, 4.0), (own, 1, 1, 1))
+            noise = level * noisy.standard_normal(pixels[:own].shape, dtype=np.float32)
+            pixels[:own] = np.clip(pixels[:own] + noise, 0, 255)
+            yield torch.from_numpy(pixels), torch.from_numpy(codes)
+
+
+def split(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes -> the class of what is shown (tones, then pieces), and the colour (8: none)."""
+    tones, colours = len(cells.tone_codes()[1]), len(COLOURS)
+    piece, colour = (codes - tones) // colours + tones, (codes - tones) % colours
+    return torch.where(codes < tones, codes, piece), torch.where(codes < tones, colours, colour)
+
+
+def joined(shown_book: Tensor, colour_book: Tensor) -> Tensor:
+    """The codebook, [codes, 32]."""
+    tones, colours = len(cells.tone_codes()[1]), len(COLOURS)
+    plain = torch.cat((shown_book[:tones], colour_book[colours:].expand(tones, -1)), dim=1)
+    pieces = shown_book[tones:]
+    pairs = (len(pieces), colours, -1)
+    coloured = (pieces[:, None].expand(pairs), colour_book[None, :colours].expand(pairs))
+    return torch.cat((plain, torch.cat(coloured, dim=-1).flatten(0, 1)))
+
+
+def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
+    """Train an encoder and its codebook, [codes, 32]."""
+    torch.manual_seed(seed)
+    encoder = Encoder().to(memory_format=torch.channels_last)
+    tones = cells.tone_codes()[1]
+    shown_book, colour_book = map(nn.Parameter, first_books(cells.pieces(seed), tones))
+    inner = [p for p in encoder.parameters() if p.dim() == 4]
+    outer = [p for p in encoder.parameters() if p.dim() != 4]
+    optimizers: list[torch.optim.Optimizer] = [
+        Muon(inner, MUON_RATE, decay=0.01),
+        torch.optim.Adam([*outer, shown_book, colour_book], ADAM_RATE, betas=(0.9, 0.98)),
+    ]
+    batches = iter(torch.utils.data.DataLoader(Pictures(seed), None, num_workers=1))
+    own = MIX[0] + MIX[1]
+    free = slice(own, own + MIX[2])
+    shares = []
+    for step in range(steps):
+        pace = min(1, (step + 1) / WARM_UP, 1.25 * (1 - step / steps))
+        for optimizer, top in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
+            optimizer.param_groups[0]["lr"] = top * pace
+            optimizer.zero_grad(set_to_none=True)
+        pixels, codes = next(batches)
+        x = (
+            pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+        )  # channels last in memory, which is faster
+        piece, colour = split(codes)
+        z, hue = encoder(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
+        far, hue_far = distances(z, shown_book), distances(hue, colour_book)
+        near = (
+            far.gather(-1, piece[..., None]).mean() + hue_far.gather(-1, colour[..., None]).mean()
+        )
+        each = F.cross_entropy(-2 * far.flatten(0, 2), piece.flatten(), reduction="none")
+        each = each + F.cross_entropy(
+            -2 * hue_far.flatten(0, 2), colour.flatten(), reduction="none"
+        )
+        each = each.view(codes.shape)
+        loss = OWN_WEIGHT * each[:own].mean() + each[own:].mean() + 0.02 * near
+        loss = loss + SHAPE_WEIGHT * shape_loss(far[free], piece[free])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        shares.append(_right(far.argmin(-1), hue_far.argmin(-1), piece, colour))
+        if (step + 1) % REPORT_EVERY == 0:
+            said = " ".join(f"{s:.4f}" for s in np.mean(shares[-REPORT_EVERY:], axis=0))
+            print(f"encoder {step + 1}/{steps} {loss.item():.3f} right: {said}", flush=True)
+    return encoder.eval(), joined(shown_book, colour_book).detach()
+
+
+def free_shapes() -> Tensor:
+    """Of each class of what is shown (tones, pieces) the shape that it alone is part of, or -1."""
+    tones, grid = len(cells.tone_codes()[1]), len(cells.grid_pieces()[1])
+    shapes = torch.from_numpy(cells.piece_shapes()).argmax(-1)
+    shapes[:grid] = -1
+    return torch.cat((shapes.new_full((tones,), -1), shapes))
+
+
+def shape_loss(far: Tensor, piece: Tensor) -> Tensor:
+    """Cross entropy of the shape alone, whichever of its pieces, where free pieces are."""
+    shapes = free_shapes()
+    there = shapes[piece] >= 0
+    chances = (
+        F.softmax(-2 * far[there], -1) @ (shapes[:, None] == torch.arange(len(SHAPES))).float()
+    )
+    return -chances.gather(1, shapes[piece[there]][:, None]).clamp(min=1e-6).log().mean()
+
+
+def _right(piece: Tensor, colour: Tensor, true_piece: Tensor, true_colour: Tensor) -> list[float]:
+    """Shares of what is right: codes of own pictures; shapes and colours of free pieces."""
+    own = MIX[0] + MIX[1]
+    free, shapes = slice(own, own + MIX[2]), free_shapes()
+    good = ((piece == true_piece) & (colour == true_colour))[:own]
+    there = shapes[true_piece[free]] >= 0
+    shape = shapes[piece[free][there]] == shapes[true_piece[free][there]]
+    hue = colour[free][there] == true_colour[free][there]
+    return [part.float().mean().item() for part in (good, shape, hue)]
