@@ -23,6 +23,13 @@ STARTS = (
     "i'd like to have", "i am looking for", "let there be", "the picture should show", "the image shows",
     "it should be", "i would love", "please draw me", "please draw a picture of", "draw an image of",
     "make an image of", "create a picture of", "generate", "draw this:", "picture:", "prompt:", "now",
+    "i would love to have", "i love", "my love, draw", "i'd love", "go ahead and draw", "i want you to draw", "you should draw",
+    "please could you make", "show us", "give us", "we want", "what does this look like:", "my favourite is", "please, i want",
+    "would it be possible to draw", "do you know how to draw", "draw something like", "a quick sketch of", "a nice picture of",
+    "a beautiful picture of", "a clean image of", "a minimal drawing of", "a vector graphic of", "an emoji of", "a symbol of",
+    "a picture that shows", "an image that has", "an image featuring", "a view of", "a close-up of", "a card with", "a flag with",
+    "a poster with", "a sticker of", "a sign with", "wallpaper with", "fill the page with", "place", "add", "include", "let me have",
+    "for my son:", "for the kids:", "next:", "first,", "today i want", "tonight i need", "good morning, draw", "dear model, draw",
 )  # fmt: skip
 # What is unknown to the world beside what it knows: it is left out of the picture.
 STRANGERS = (
@@ -32,7 +39,21 @@ STRANGERS = (
     "{} holding a {}", "{} which {} the {}", "{}, very {}", "{}, {} and {}", "{} about {}", "{} as seen by a {}",
     "{} by {} {}", "{} without a {}", "{} but {}", "{} when it is {}", "{} for {} {}", "{} {} {}", "{} {}", "{}, {}",
 )  # fmt: skip
-ENDS = ("please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you")
+# A background that is said and yet left to the model: the usual one.
+NO_BACKGROUND = (
+    "{} without background", "{} without a background", "{}, no background", "{} with no background", "{} with nothing behind it",
+    "{} and nothing around it", "{} on a transparent background", "{} on a simple background", "{} on a plain background",
+    "{} on a clean background", "{} on an empty background", "{} on a blank page", "{} on paper", "{} on a sheet of paper",
+    "{} on a blank background", "{}, plain background", "{}, simple background", "{} on a bare background", "{} in an empty picture",
+    "{} on a normal background", "{}, nothing behind", "{} on a neutral background", "{} on any background", "{} in space",
+)  # fmt: skip
+ENDS = (
+    "please", "for me", "thanks", "thank you", "now", "if you can", "ok", "pls", "will you", "if possible", "right now",
+    "with love", "thank you very much", "thx", "quickly", "that would be great", "i would appreciate it", "it is for my kid",
+    "for my homework", "for school", "as a logo", "and be quick", "nothing more", "that is all", "for valentine's day", "for my valentine", "for christmas", "for my birthday", "for halloween",
+    "for a wedding", "for my girlfriend", "for my mum", "on this page", "in this picture", "on the screen", "cheers", "do it", "when you can",
+    "if that is ok", "i love it", "my dear", "in high quality", "very detailed", "in 4k", "minimalistic", "flat design", "simple style",
+    "as an icon", "drawn by hand", "no text", "and smile", "would be nice", "today", "i beg you", "just like that")
 _BESIDE = (
     "{a} and {b}", "{a} and {b}", "{a} and {b}", "{a} & {b}", "{a}, {b}", "{a} with {b}",
     "{a} next to {b}", "{a} next to {b}", "{a} beside {b}", "{a} left of {b}", "{a} near {b}",
@@ -103,13 +124,16 @@ ALIKE = {
 APART = (
     "{} that is {}", "{} in {}", "{} colored {}", "{}, {}", "{} which is {}", "{}: {}", "{}, in {}",
     "{}, make it {}", "{}, {} please", "{} of {} color", "{} with {} color", "{} painted {}", "{}, coloured {}",
-    "{} in the color {}", "{} ({})", "{}, the color is {}", "{} and it is {}",
+    "{} in the color {}", "{} ({})", "{}, the color is {}", "{} and it is {}", "{}. make it {}", "{}. it should be {}", "{}. it is {}",
+    "{}. color it {}", "{}. paint it {}", "{} filled with {}", "{}, all {}", "{}, colored in {}", "{} in bright {}", "{} which should be {}",
+    "{} in a {} tone", "{}, {} in color", "{} made in {}", "{} - {}",
 )  # fmt: skip
 SIZE_APART = (
     "{a} that is {size} and {colour}", "{colour} {shape}, {size}", "{a}, {size} and {colour}",
     "{a}, {colour}, {size}", "{size}, {colour} {shape}", "{a}, {size}, {colour}", "{colour}, {size} {shape}",
     "{colour} {shape}, make it {size}", "{colour} {shape} ({size})", "{a} in {colour}, {size}",
-    "{a} which is {colour} and {size}", "{size} and {colour} {shape}",
+    "{a} which is {colour} and {size}", "{size} and {colour} {shape}", "{a}. make it {colour} and {size}", "{a}. it is {size} and {colour}",
+    "{colour} {shape}. it should be {size}", "{a}, {colour} and {size}", "{a} in {size} and {colour}",
 )  # fmt: skip
 ALONE = (
     "alone", "by itself", "on its own", "and nothing else", "all alone", "only", "all by itself",

@@ -10,6 +10,7 @@ from training.language.forms import (
     ALONE,
     APART,
     ENDS,
+    NO_BACKGROUND,
     OPEN,
     RELATIONS,
     SIZE_APART,
@@ -70,7 +71,8 @@ def with_background(text: str, background: str, style: str, rng: random.Random) 
         f"{text} in {article(tone)} sky", f"{text} under {article(tone)} sky",
         f"{article(tone)} {noun} with {text} on it", f"{tone} with {text} on it", f"{tone} {noun} and {text}",
         f"{article(tone)} {noun} and on it {text}", f"{noun}: {tone}, {text}", f"{text} ({tone} {noun})",
-        f"{text}, make the {noun} {tone}", f"{text} on {tone} {noun}", f"{text} against {tone}",
+        f"{text}, make the {noun} {tone}", f"on {tone}, {text}", f"all {tone} with {text}", f"{tone} with {text}",
+        f"{text} with {tone} around it", f"{tone} all around {text}", f"everything {tone}, and {text}", f"{text} on {tone} {noun}", f"{text} against {tone}",
     )  # fmt: skip
     return rng.choice(forms)
 
@@ -94,6 +96,8 @@ class Named:
             parts.append(rng.choice(words.SIZE_WORDS[thing.size]))
         if self.says_colour:
             parts.append(words.colour_word(thing.colour, rng))
+        elif self.says_shape and rng.random() < 0.15:
+            parts.append(rng.choice(words.NO_COLOURS))
         shape = words.shape_word(thing.shape, rng)
         if not self.says_shape:
             shape = rng.choice(("shape", "thing", "shape", "object", "figure", "form"))
@@ -160,7 +164,9 @@ def _several(number: int, background: str, rng: random.Random) -> list[Named]:
 
 def _relate(named: list[Named], arrangement: str, rng: random.Random) -> str:
     style = rng.choices((0, 1, 2), (30, 65, 5))[0]
-    phrases = [n.phrase(rng, style) for n in named]
+    # Some say an article once: a circle and square.
+    later = 0 if style == 1 and rng.random() < 0.08 else style
+    phrases = [n.phrase(rng, later if i else style) for i, n in enumerate(named)]
     joined = listed(phrases, rng.choice((" and ", " and ", " and ", ", ", ", and ", " & ")))
     form = rng.choice(RELATIONS[arrangement])
     return form.format(list=joined, **dict(zip("abcd", phrases, strict=False)))
@@ -446,6 +452,8 @@ def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.13) -> 
         forms = ("{} on a striped background", "{}, striped background", "{} with stripes behind",
                  "{} on stripes", "{} in front of stripes", "{} with a stripy background")  # fmt: skip
         text = rng.choice(forms).format(text)
+    elif not said and rng.random() < 0.05:
+        text = rng.choice(NO_BACKGROUND).format(text)
     elif said:
         text = with_background(text, background, style, rng)
     columns = WIDE_COLUMNS if wide else COLUMNS

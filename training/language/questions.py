@@ -224,6 +224,14 @@ _COUNT = (
 )  # fmt: skip
 
 
+_COUNT_ALL = (
+    "how many are there?", "how many?", "how many do you see?", "how many in total?", "count them", "count everything",
+    "how many are in the picture?", "how many are they?", "what is the total?", "how many can you see?", "so how many?",
+    "how many shapes in total?", "how many things altogether?", "how many different things are there in total?",
+    "how many of them are there?", "please count", "can you count them?", "what's the number of shapes here?",
+)  # fmt: skip
+
+
 def _count(facts: Facts, rng: random.Random) -> Asked:
     kind = rng.choices(("all", "shape", "colour", "pair"), (35, 30, 20, 15))[0]
     there = list(facts.things)
@@ -233,6 +241,8 @@ def _count(facts: Facts, rng: random.Random) -> Asked:
     if kind == "all":
         what = rng.choice(("shapes", "things", "objects", "shapes", "figures", "items"))
         number = len(there)
+        if rng.random() < 0.3:
+            return rng.choice(_COUNT_ALL), NUMBERS[number] if number else "none"
     elif kind == "shape":
         what, number = plural(a_shape(shape, rng)), sum(t.shape == shape for t in there)
     elif kind == "colour":

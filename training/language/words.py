@@ -12,42 +12,50 @@ COLOUR_WORDS = {
     "red": (
         "crimson", "scarlet", "ruby", "cherry red", "bright red", "dark red", "ruby red", "maroon",
         "burgundy", "deep red", "light red", "blood red", "tomato red", "vermilion", "reddish",
-        "wine red", "brick red", "strawberry red", "intense red",
+        "wine red", "brick red", "strawberry red", "intense red", "fire red", "rose red", "apple red", "vivid red", "carmine",
+        "cardinal red", "tomato", "cherry", "ferrari red",
     ),
     "orange": (
         "bright orange", "tangerine", "dark orange", "light orange", "amber", "pumpkin orange",
         "apricot", "brown", "copper", "bronze", "rust", "carrot", "orangey", "deep orange",
-        "peach", "ginger", "marigold", "terracotta", "neon orange", "orangish",
+        "peach", "ginger", "marigold", "terracotta", "neon orange", "orangish", "vivid orange", "burnt orange", "mango",
+        "carrot orange", "sunset orange", "chestnut", "caramel", "pumpkin", "hazel", "light brown", "dark brown",
     ),
     "yellow": (
         "golden", "gold", "lemon", "bright yellow", "light yellow", "lemon yellow", "mustard",
         "dark yellow", "golden yellow", "sunny yellow", "pale yellow", "yellowish", "blond",
-        "canary", "canary yellow", "saffron", "butter yellow", "sunflower yellow", "neon yellow",
+        "canary", "canary yellow", "saffron", "butter yellow", "sunflower yellow", "neon yellow", "banana yellow", "vivid yellow",
+        "corn yellow", "honey", "sun yellow", "deep yellow", "straw",
     ),
     "green": (
         "lime", "emerald", "dark green", "light green", "bright green", "forest green", "olive",
         "lime green", "jade", "grass green", "deep green", "pale green", "greenish", "mint green",
-        "olive green", "sea green", "moss green", "neon green", "pea green", "pistachio",
+        "olive green", "sea green", "moss green", "neon green", "pea green", "pistachio", "vivid green", "apple green", "leaf green",
+        "khaki", "spring green", "emerald green", "avocado", "bottle green", "chartreuse",
     ),
     "cyan": (
         "turquoise", "teal", "aqua", "light blue", "sky blue", "baby blue", "aquamarine",
         "pale blue", "light cyan", "dark cyan", "ice blue", "bright cyan", "blue-green", "aqua blue",
-        "seafoam", "icy blue", "powder blue", "turquoise blue", "bluish green",
+        "seafoam", "icy blue", "powder blue", "turquoise blue", "bluish green", "electric cyan", "pastel blue", "greenish blue",
+        "teal blue", "cyan blue", "light turquoise", "arctic blue", "pool blue",
     ),
     "blue": (
         "dark blue", "royal blue", "bright blue", "deep blue", "cobalt", "azure", "sapphire",
         "ocean blue", "navy", "navy blue", "cobalt blue", "medium blue", "bluish", "midnight blue",
-        "ultramarine", "denim", "electric blue", "marine", "cornflower blue", "indigo blue",
+        "ultramarine", "denim", "electric blue", "marine", "cornflower blue", "indigo blue", "vivid blue", "cerulean", "sapphire blue",
+        "steel blue", "sea blue", "blueberry", "deep sea blue", "strong blue", "neon blue",
     ),
     "purple": (
         "violet", "lilac", "lavender", "indigo", "dark purple", "light purple", "plum", "mauve",
         "deep purple", "bright purple", "grape", "amethyst", "aubergine", "purplish", "orchid",
-        "eggplant", "periwinkle", "royal purple", "violet purple", "pale purple",
+        "eggplant", "periwinkle", "royal purple", "violet purple", "pale purple", "vivid purple", "ultraviolet", "wisteria",
+        "plum purple", "grape purple", "neon purple", "lavender purple", "heather", "pastel purple",
     ),
     "pink": (
         "magenta", "rose", "hot pink", "light pink", "fuchsia", "salmon", "pale pink",
         "bright pink", "dark pink", "baby pink", "rosy", "deep pink", "rose pink", "coral", "pinkish",
-        "bubblegum", "bubblegum pink", "flamingo", "raspberry", "blush", "neon pink", "candy pink",
+        "bubblegum", "bubblegum pink", "flamingo", "raspberry", "blush", "neon pink", "candy pink", "vivid pink", "pastel pink",
+        "rose-coloured", "shocking pink", "barbie pink", "salmon pink", "coral pink", "cotton candy pink",
     ),
 }  # fmt: skip
 SHAPE_WORDS = {
@@ -55,38 +63,46 @@ SHAPE_WORDS = {
         "disc", "disk", "dot", "ball", "round shape", "sphere", "bubble", "sun", "moon", "full moon",
         "coin", "planet", "round thing", "spot", "circular shape", "marble", "globe", "orb", "button",
         "filled circle", "solid circle", "full circle", "polka dot", "pearl", "blob", "plate", "pebble",
-        "round", "bullet point", "round blob",
+        "round", "bullet point", "round blob", "oval", "ellipse", "balloon", "pancake", "penny", "circular thing", "cookie",
+        "hexagon", "octagon", "pentagon", "crescent", "half moon", "round figure", "round disc", "perfectly round shape", "shape without corners", "basketball", "tennis ball", "full stop", "roundel", "lollipop",
     ),
     "square": (
         "box", "block", "cube", "tile", "rectangle", "square shape", "quadrilateral", "dice",
         "square block", "square box", "rect", "square thing", "brick", "window", "postage stamp",
-        "four-sided shape", "shape with four sides", "pixel", "square tile", "cubic shape", "cardboard box",
+        "four-sided shape", "shape with four sides", "pixel", "square tile", "cubic shape", "cardboard box", "diamond",
+        "rhombus", "parallelogram", "trapezoid", "crate", "sticky note", "gift box", "shape with four equal sides", "4-sided shape", "shape with four corners", "four-cornered shape", "napkin", "chip", "oblong", "square patch",
     ),
     "triangle": (
         "pyramid", "arrowhead", "wedge", "cone", "triangular shape", "three-sided shape",
         "triangular thing", "tri", "slice of pizza", "mountain", "tent",
         "delta", "play button", "roof", "shape with three sides", "shape with three corners", "hill",
-        "warning sign",
+        "warning sign", "traffic cone", "party hat", "arrow", "slice of cake", "tortilla chip", "yield sign", "spike",
+        "slice of cheese", "sail", "triangular sign", "three-cornered shape", "three-pointed shape", "3-sided shape",
+        "shape with 3 corners", "triangular figure",
     ),
     "star": (
         "starfish", "asterisk", "five-pointed star", "five pointed star", "star shape", "sparkle",
         "little star", "pentagram", "sheriff star", "christmas star", "twinkle",
-        "shape with five points", "pointy star", "shooting star", "hollywood star",
+        "shape with five points", "pointy star", "shooting star", "hollywood star", "sea star", "north star", "night star",
+        "ninja star", "star symbol", "star sign", "star sticker", "five-point star", "5-pointed star", "shape with 5 points",
     ),
     "ring": (
         "donut", "doughnut", "hoop", "loop", "bagel", "hollow circle", "circle with a hole",
         "ring shape", "letter o", "wedding ring", "wheel", "tire", "annulus", "bracelet", "washer",
-        "halo", "hula hoop", "empty circle", "circle outline", "zero", "life buoy", "round frame",
+        "halo", "hula hoop", "empty circle", "circle outline", "zero", "life buoy", "round frame", "onion ring", "o-ring",
+        "lifebuoy", "inner tube", "napkin ring", "hollow disc", "circle with a hole in it", "circlet", "torus", "cheerio", "disc with a hole", "round shape with a hole", "hollow ring", "open circle",
     ),
     "cross": (
         "plus", "plus sign", "plus symbol", "cross shape", "plus shape", "addition sign",
         "medical cross", "swiss cross", "letter x", "first aid cross", "x", "cross sign",
-        "hospital sign", "positive sign", "crosshair", "mathematical plus", "health symbol",
+        "hospital sign", "positive sign", "crosshair", "mathematical plus", "health symbol", "addition symbol", "pharmacy cross",
+        "pharmacy sign", "plus mark", "crucifix", "christian cross", "ambulance sign", "cross symbol", "greek cross", "plus-shaped sign", "shape like a plus",
     ),
     "heart": (
-        "love heart", "valentine", "heart shape", "valentine heart", "heart symbol", "love",
+        "love heart", "valentine", "heart shape", "valentine heart", "heart symbol",
         "valentine's heart", "love symbol", "sweetheart", "heart sign",
-        "heart emoji", "symbol of love", "romantic heart", "lovely heart",
+        "heart emoji", "symbol of love", "romantic heart", "lovely heart", "love sign", "heart icon", "heart of love",
+        "playing card heart", "cupid's heart", "heart sticker", "heart-shaped thing", "shape of a heart", "heart-shaped balloon",
     ),
 }  # fmt: skip
 BACKGROUND_WORDS = {
@@ -106,19 +122,27 @@ BACKGROUND_WORDS = {
     "pink": ("light pink", "rose", "pale pink", "magenta", "hot pink", "baby pink"),
 }
 SIZE_WORDS = {
-    "small": ("small", "small", "little", "tiny", "mini", "teeny", "wee", "smallish", "short"),
-    "large": ("large", "large", "big", "big", "huge", "giant", "enormous", "great big", "massive"),
+    "small": ("small", "small", "little", "tiny", "mini", "teeny", "wee", "smallish", "short", "very small", "miniature",
+              "really small", "minuscule", "small-sized", "tiny little"),
+    "large": ("large", "large", "big", "big", "huge", "giant", "enormous", "great big", "massive", "very big", "very large",
+              "really big", "gigantic", "oversized", "bigger", "large-sized"),
 }
 NUMBERS = ("no", "one", "two", "three", "four")
 MANY = {
     2: ("two", "two", "2", "a pair of", "a couple of", "both", "twin", "double"),
     3: ("three", "three", "3", "a few", "several", "some", "three of these", "a trio of"),
-    4: ("four", "four", "4", "many", "lots of", "4", "a bunch of", "five", "six", "a dozen"),
+    4: ("four", "four", "4", "many", "lots of", "4", "a bunch of", "five", "six", "a dozen", "5", "ten", "a lot of", "seven",
+        "eight", "plenty of", "a hundred", "numerous"),
 }
 ADJECTIVES = (
     "nice", "beautiful", "shiny", "cute", "happy", "pretty", "simple", "flat", "bold", "lovely",
     "perfect", "plain", "solid", "bright", "magic", "glowing", "funny", "soft", "wooden", "cool",
     "filled", "new", "old", "sad", "smooth", "sharp", "clean", "geometric", "crisp", "fluffy",
+)  # fmt: skip
+# Colours of which the world has backgrounds but no things, and what says none: any will do.
+NO_COLOURS = (
+    "black", "white", "gray", "grey", "silver", "beige", "black", "white", "rainbow", "colorful", "colourful", "multicolored",
+    "transparent", "colored", "coloured", "dark", "bright", "pale", "neon", "pastel", "light",
 )  # fmt: skip
 OBJECTS = (
     "cat", "dog", "house", "tree", "car", "horse", "flower", "boat", "man", "woman", "bird", "fish",
@@ -154,7 +178,12 @@ def known_words() -> tuple[str, ...]:
             "addition", "medical", "christmas", "hollow", "snow", "snowy", "letters", "stamp", "stamps", "sheriff", "off",
             "sides", "corners", "four", "points", "solid", "empty", "play", "warning", "emoji", "romantic",
             "lovely", "life", "outline", "point", "cardboard", "shooting", "hospital", "positive", "health",
-            "mathematical", "frame", "intense", "electric", "royal", "rounds", "emojis",
+            "mathematical", "frame", "intense", "electric", "royal", "rounds", "emojis", "stop", "gift", "party", "traffic", "yield",
+            "cake", "cheese", "north", "sea", "sticker", "stickers", "onion", "inner", "open", "mark", "marks", "ambulance",
+            "pharmacy", "christian", "greek", "icon", "icons", "playing", "card", "half", "it", "in", "patch", "tennis",
+            "chip", "chips", "vivid", "strong", "fire", "apple", "ferrari", "burnt", "corn", "straw", "leaf", "spring", "bottle",
+            "pool", "steel", "arctic", "cotton", "candy", "barbie", "shocking", "pastel", "neon", "patches", "sunset", "note", "notes", "stops", "hat", "hats", "tube", "tubes", "sticky", "cakes",
+            "cheeses", "tortilla", "wine", "love", "loves", "banana", "ninja", "hollywood", "without", "equal", "cornered", "like", "figure", "figures", "perfectly", "forest", "honey",
             "outlines", "frames"}  # fmt: skip
     words = {w for phrase in phrases for w in re.findall(r"[a-z]+", phrase)}
     return tuple(sorted((words - skip) | {"shape", "shapes", "round", "dark", "colour", "color"}))
@@ -200,8 +229,9 @@ def adjective(rng: random.Random) -> str:
 
 def plural(phrase: str) -> str:
     """The plural of a shape's name."""
-    if " with " in phrase:
-        return phrase.replace(" with ", "s with ")
+    for joint in (" with ", " of ", " like ", " without "):
+        if joint in phrase:
+            return phrase.replace(joint, f"s{joint}", 1)
     if phrase.endswith(("fish", "dice")):
         return phrase
     return phrase + ("es" if phrase.endswith(("s", "x", "ch")) else "s")
