@@ -31,6 +31,9 @@ _NAMES = re.compile(rf"\b(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})\b")
 _COLOURS = re.compile(rf"\b({'|'.join(COLOURS)})\b(?! (?:{'|'.join(SHAPES)})\b)")
 
 
+_SIZES = re.compile(r"\b(largest|biggest|larger|bigger|smallest|tiniest|smaller)\b")
+
+
 def _last_cell(codes: np.ndarray, thing: Fact) -> int | None:
     """The last piece in raster order in a thing's box, of its colour if there is one."""
     rows, columns = codes.shape
@@ -87,7 +90,20 @@ def named(question: str, facts: Facts) -> list[Mark]:
         found.append((match.end(), things))
     for match in _COLOURS.finditer(text):
         found.append((match.end(), [t for t in facts.things if t.colour == match[1]]))
+    for match in _SIZES.finditer(text):
+        found.append((match.end(), _extreme(facts, match[1])))
     return [(end, _labels(things[0])) for end, things in found if len(things) == 1]
+
+
+def _extreme(facts: Facts, word: str) -> list[Fact]:
+    """The largest thing, or the larger of two, for example; none if it is hard to say."""
+    things = sorted(facts.things, key=lambda thing: thing.side)
+    if len(things) < 2 or (word.endswith("er") and len(things) > 2):
+        return []
+    if word in ("largest", "biggest", "larger", "bigger"):
+        things.reverse()
+    first, second = sorted((things[0].side, things[1].side))
+    return things[:1] if second >= 1.3 * first else []
 
 
 class MarkHead(nn.Module):

@@ -153,12 +153,12 @@ def stands(a: Fact, relation: str, b: Fact) -> bool | None:
 
 
 def a_shape(shape: str, rng: random.Random) -> str:
-    return rng.choice(SHAPE_WORDS[shape][:8]) if rng.random() < 0.08 else shape
+    return rng.choice(SHAPE_WORDS[shape][:16]) if rng.random() < 0.12 else shape
 
 
 
 def a_colour(colour: str, rng: random.Random) -> str:
-    return rng.choice(COLOUR_WORDS[colour][:4]) if rng.random() < 0.04 else colour
+    return rng.choice(COLOUR_WORDS[colour][:8]) if rng.random() < 0.07 else colour
 
 
 

@@ -98,7 +98,8 @@ class Named:
             parts.append(words.colour_word(thing.colour, rng))
         elif self.says_shape and rng.random() < 0.15:
             parts.append(rng.choice(words.NO_COLOURS))
-        shape = words.shape_word(thing.shape, rng)
+        rare = words.SYNONYMS if self.says_colour else 0.6  # the shape alone tells
+        shape = words.shape_word(thing.shape, rng, rare)
         if not self.says_shape:
             shape = rng.choice(("shape", "thing", "shape", "object", "figure", "form"))
         elif not self.says_colour and thing.colour == "yellow" and rng.random() < 0.3:
@@ -187,7 +188,7 @@ def _one(background: str, rng: random.Random) -> Wanted:
     says_size = rng.random() < 0.3
     size = rng.choice(("small", "large")) if says_size else default_size(1, rng)
     # A shape or a colour alone, else both.
-    named = Named(Thing(shape, colour, size), says_size, dice > 0.12, not 0.12 < dice < 0.20)
+    named = Named(Thing(shape, colour, size), says_size, dice > 0.2, not 0.2 < dice < 0.27)
     text = named.phrase(rng, rng.choices((0, 1, 2), (28, 66, 6))[0])
     arrangement = None
     if rng.random() < 0.16:
@@ -224,10 +225,13 @@ def _bare(background: str, rng: random.Random) -> Wanted:
         number = rng.choice((2, 3))
         thing = Thing(shape, colour, default_size(number, rng))
         return Wanted([thing] * number, None, plural(words.shape_word(shape, rng)))
+    if what == "shape" and rng.random() < 0.4:
+        text = article(words.shape_word(shape, rng, 0.8))
+        return Wanted([Thing(shape, colour, size)], None, text)
     if what == "sized":
         size = rng.choice(("small", "large"))
     text = {
-        "shape": words.shape_word(shape, rng),
+        "shape": words.shape_word(shape, rng, 0.7),
         "colour": words.colour_word(colour, rng),
         "pair": f"{words.colour_word(colour, rng)} {words.shape_word(shape, rng)}",
         "sized": f"{rng.choice(words.SIZE_WORDS[size])} {words.shape_word(shape, rng)}",
@@ -376,17 +380,17 @@ def _four(background: str, rng: random.Random) -> Wanted:
 
 
 _KINDS = (_one, _bare, _coloured_stranger, _open, _two, _alike, _three, _four)
-_WEIGHTS = (36, 7, 3, 2, 24, 14, 14, 6)
+_WEIGHTS = (38, 11, 3, 2, 23, 15, 14, 6)
 
 
 def _decorate(text: str, rng: random.Random) -> str:
     """How a request begins and ends; things unknown to the world beside those it knows."""
     dice = rng.random()
-    if dice < 0.09:
+    if dice < 0.07:
         text = rng.choice(STRANGERS).format(text, words.unknown(rng), words.unknown(rng))
-    elif dice < 0.12:
+    elif dice < 0.09:
         text = f"{article(words.unknown(rng))} {rng.choice(('and', 'with'))} {text}"
-    elif dice < 0.14:
+    elif dice < 0.10:
         text = f"{words.unknown(rng)} {words.unknown(rng)} {text}"
     if rng.random() < 0.42:
         text = f"{rng.choice(STARTS)} {text}"
@@ -436,7 +440,7 @@ def _unknown(rng: random.Random) -> Prompt:
     return Prompt(typed(text.strip() or "x", rng), scene, known=False)
 
 
-def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.13) -> Prompt:
+def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.11) -> Prompt:
     """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
     dice = rng.random()
     if not wide and dice < strange:

@@ -65,12 +65,18 @@ SHAPE_WORDS = {
         "filled circle", "solid circle", "full circle", "polka dot", "pearl", "blob", "plate", "pebble",
         "round", "bullet point", "round blob", "oval", "ellipse", "balloon", "pancake", "penny", "circular thing", "cookie",
         "hexagon", "octagon", "pentagon", "crescent", "half moon", "round figure", "round disc", "perfectly round shape", "shape without corners", "basketball", "tennis ball", "full stop", "roundel", "lollipop",
+        "football", "soccer ball", "beach ball", "golf ball", "bowling ball", "snowball", "earth", "bead", "medal", "badge", "puck",
+        "frisbee", "poker chip", "token", "period", "pizza", "cd", "egg yolk", "round sticker", "circle shape", "circular disc",
+        "round plate", "round pill", "pill", "clock face", "cherry", "eyeball", "point", "knob", "record", "round mark", "target",
     ),
     "square": (
         "box", "block", "cube", "tile", "rectangle", "square shape", "quadrilateral", "dice",
         "square block", "square box", "rect", "square thing", "brick", "window", "postage stamp",
         "four-sided shape", "shape with four sides", "pixel", "square tile", "cubic shape", "cardboard box", "diamond",
         "rhombus", "parallelogram", "trapezoid", "crate", "sticky note", "gift box", "shape with four equal sides", "4-sided shape", "shape with four corners", "four-cornered shape", "napkin", "chip", "oblong", "square patch",
+        "ice cube", "sugar cube", "toy block", "building block", "lego brick", "parcel", "package", "carton", "floor tile", "panel",
+        "checkbox", "square piece", "square card", "square button", "square frame", "cushion", "pillow", "slice of toast",
+        "square sticker", "chessboard square", "four-sided figure", "square form", "screen", "square stamp",
     ),
     "triangle": (
         "pyramid", "arrowhead", "wedge", "cone", "triangular shape", "three-sided shape",
@@ -79,30 +85,42 @@ SHAPE_WORDS = {
         "warning sign", "traffic cone", "party hat", "arrow", "slice of cake", "tortilla chip", "yield sign", "spike",
         "slice of cheese", "sail", "triangular sign", "three-cornered shape", "three-pointed shape", "3-sided shape",
         "shape with 3 corners", "triangular figure",
+        "pizza slice", "watermelon slice", "cheese wedge", "road sign", "witch hat", "shark fin", "dorito", "nacho", "teepee",
+        "mountain peak", "peak", "pennant", "guitar pick", "three-sided figure", "pyramid shape", "triangle shape", "caution sign",
+        "arrow head", "up arrow", "doorstop", "triangle sign", "samosa",
     ),
     "star": (
         "starfish", "asterisk", "five-pointed star", "five pointed star", "star shape", "sparkle",
         "little star", "pentagram", "sheriff star", "christmas star", "twinkle",
         "shape with five points", "pointy star", "shooting star", "hollywood star", "sea star", "north star", "night star",
         "ninja star", "star symbol", "star sign", "star sticker", "five-point star", "5-pointed star", "shape with 5 points",
+        "star-shaped thing", "star cookie", "pentacle", "hexagram", "star of david", "rating star", "pole star", "morning star",
+        "evening star", "lone star", "five-armed star", "star figure", "star icon", "twinkling star", "star ornament", "spark",
     ),
     "ring": (
         "donut", "doughnut", "hoop", "loop", "bagel", "hollow circle", "circle with a hole",
         "ring shape", "letter o", "wedding ring", "wheel", "tire", "annulus", "bracelet", "washer",
         "halo", "hula hoop", "empty circle", "circle outline", "zero", "life buoy", "round frame", "onion ring", "o-ring",
-        "lifebuoy", "inner tube", "napkin ring", "hollow disc", "circle with a hole in it", "circlet", "torus", "cheerio", "disc with a hole", "round shape with a hole", "hollow ring", "open circle",
+        "lifebuoy", "inner tube", "napkin ring", "hollow disc", "circle with a hole in it", "circlet", "torus", "cheerio", "disc with a hole", "round shape with a hole", "hollow ring",
+        "tyre", "key ring", "engagement ring", "swim ring", "rubber ring", "wreath", "band", "bangle", "collar", "round loop",
+        "circular ring", "outline of a circle", "unfilled circle", "life ring", "life belt", "porthole", "number zero", "o",
+        "steering wheel", "hollow round shape", "ring of gold", "ring doughnut", "circular band", "lifesaver", "open circle",
     ),
     "cross": (
         "plus", "plus sign", "plus symbol", "cross shape", "plus shape", "addition sign",
         "medical cross", "swiss cross", "letter x", "first aid cross", "x", "cross sign",
         "hospital sign", "positive sign", "crosshair", "mathematical plus", "health symbol", "addition symbol", "pharmacy cross",
         "pharmacy sign", "plus mark", "crucifix", "christian cross", "ambulance sign", "cross symbol", "greek cross", "plus-shaped sign", "shape like a plus",
+        "plus icon", "add sign", "addition", "doctor sign", "medic cross", "church cross", "crossroad", "four-armed cross",
+        "cross mark", "cross icon", "plus button", "plus cross", "cross figure", "math plus", "plus form",
     ),
     "heart": (
         "love heart", "valentine", "heart shape", "valentine heart", "heart symbol",
         "valentine's heart", "love symbol", "sweetheart", "heart sign",
         "heart emoji", "symbol of love", "romantic heart", "lovely heart", "love sign", "heart icon", "heart of love",
         "playing card heart", "cupid's heart", "heart sticker", "heart-shaped thing", "shape of a heart", "heart-shaped balloon",
+        "loveheart", "valentine card", "heart card", "love icon", "emoji heart", "heart balloon", "candy heart", "chocolate heart",
+        "heart-shaped cookie", "heart tattoo", "sweet heart", "valentines heart", "heart figure", "heart pendant", "i love you sign",
     ),
 }  # fmt: skip
 BACKGROUND_WORDS = {
@@ -127,12 +145,13 @@ SIZE_WORDS = {
     "large": ("large", "large", "big", "big", "huge", "giant", "enormous", "great big", "massive", "very big", "very large",
               "really big", "gigantic", "oversized", "bigger", "large-sized"),
 }
+SYNONYMS = 0.42  # the share of names in prompts that are other words for a colour or a shape
 NUMBERS = ("no", "one", "two", "three", "four")
 MANY = {
     2: ("two", "two", "2", "a pair of", "a couple of", "both", "twin", "double"),
     3: ("three", "three", "3", "a few", "several", "some", "three of these", "a trio of"),
-    4: ("four", "four", "4", "many", "lots of", "4", "a bunch of", "five", "six", "a dozen", "5", "ten", "a lot of", "seven",
-        "eight", "plenty of", "a hundred", "numerous"),
+    4: ("four", "four", "4", "four", "4", "four", "4", "many", "lots of", "a bunch of", "five", "six", "a dozen", "5", "ten",
+        "a lot of", "five", "6", "plenty of", "five", "six"),
 }
 ADJECTIVES = (
     "nice", "beautiful", "shiny", "cute", "happy", "pretty", "simple", "flat", "bold", "lovely",
@@ -159,7 +178,7 @@ OBJECTS = (
     "frog", "turtle", "crab", "penguin", "giraffe", "zebra", "kangaroo", "panda", "fox", "wolf",
     "hedgehog", "squirrel", "butterfly", "bee", "ant", "snail", "dinosaur", "monster", "ghost",
     "vampire", "zombie", "pirate", "knight", "princess", "soldier", "doctor", "teacher", "farmer",
-    "dancer", "singer", "football", "tennis racket", "skateboard", "motorcycle", "helicopter",
+    "dancer", "singer", "tennis racket", "skateboard", "motorcycle", "helicopter",
 )  # fmt: skip
 
 
@@ -183,9 +202,14 @@ def known_words() -> tuple[str, ...]:
             "pharmacy", "christian", "greek", "icon", "icons", "playing", "card", "half", "it", "in", "patch", "tennis",
             "chip", "chips", "vivid", "strong", "fire", "apple", "ferrari", "burnt", "corn", "straw", "leaf", "spring", "bottle",
             "pool", "steel", "arctic", "cotton", "candy", "barbie", "shocking", "pastel", "neon", "patches", "sunset", "note", "notes", "stops", "hat", "hats", "tube", "tubes", "sticky", "cakes",
-            "cheeses", "tortilla", "wine", "love", "loves", "banana", "ninja", "hollywood", "without", "equal", "cornered", "like", "figure", "figures", "perfectly", "forest", "honey",
+            "cheeses", "tortilla", "wine", "love", "loves", "banana", "ninja", "hollywood", "cd", "egg", "pill", "clock", "face", "target", "record", "period", "sugar", "toy", "building",
+            "lego", "floor", "toast", "screen", "watermelon", "road", "witch", "guitar", "pick", "caution", "up", "head", "david",
+            "rating", "pole", "morning", "evening", "lone", "armed", "key", "engagement", "swim", "rubber", "number",
+            "unfilled", "steering", "add", "doctor", "medic", "church", "i", "you", "tattoo", "chocolate", "soccer", "bowling", "beach",
+            "golf", "ornament", "poker", "shark", "collar", "band", "figure", "form", "piece", "math", "twinkling", "without", "equal", "cornered", "like", "figures", "perfectly", "forest", "honey",
             "outlines", "frames"}  # fmt: skip
     words = {w for phrase in phrases for w in re.findall(r"[a-z]+", phrase)}
+    words -= {word for word in words if word.removesuffix("s") in skip}
     return tuple(sorted((words - skip) | {"shape", "shapes", "round", "dark", "colour", "color"}))
 
 
@@ -248,11 +272,11 @@ def listed(parts: list[str], last: str = " and ") -> str:
 
 
 def colour_word(colour: str, rng: random.Random) -> str:
-    return rng.choice(COLOUR_WORDS[colour]) if rng.random() < 0.25 else colour
+    return rng.choice(COLOUR_WORDS[colour]) if rng.random() < SYNONYMS else colour
 
 
-def shape_word(shape: str, rng: random.Random) -> str:
-    return rng.choice(SHAPE_WORDS[shape]) if rng.random() < 0.25 else shape
+def shape_word(shape: str, rng: random.Random, share: float = SYNONYMS) -> str:
+    return rng.choice(SHAPE_WORDS[shape]) if rng.random() < share else shape
 
 
 def misspell(text: str, rng: random.Random) -> str:

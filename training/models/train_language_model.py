@@ -28,7 +28,7 @@ from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 from training.world import COLUMNS, ROWS
 
-STEPS = 4800
+STEPS = 7000
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
