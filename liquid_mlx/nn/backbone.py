@@ -18,7 +18,7 @@ from liquid_mlx.distributed.exchange import hand_on, lookup, receive, with_all_t
 from liquid_mlx.distributed.shards import Shard
 from liquid_mlx.kernels import Rotary, add_rms_norm
 from liquid_mlx.nn.cache import KVCache
-from liquid_mlx.nn.linear import Embedding, Linear
+from liquid_mlx.nn.linear import Embedding, Linear, products
 from liquid_mlx.nn.ops import (
     attention,
     attention_mask,
@@ -91,11 +91,10 @@ class Attention(nn.Module):
     ) -> mx.array:
         """x [B T, hidden] of B rows with T tokens each, row by row."""
         if "qkv_proj" in self:
-            joined = self.qkv_proj(x)
+            queries, *entries = rotary(self.qkv_proj(x), self._heads, self._kv_heads)
         else:
-            parts = (self.q_proj, self.k_proj, self.v_proj)
-            joined = mx.concatenate([part(x) for part in parts], axis=-1)
-        queries, *entries = rotary(joined, self._heads, self._kv_heads)
+            parts = products(x, (self.q_proj, self.k_proj, self.v_proj))
+            queries, *entries = rotary.apart(*parts)
         keys, values = cache.update(self._layer, *entries)
         mixed = attention(queries, keys, values, scale=self._scale, mask=mask, cap=self._softcap)
         if len(x) > cache.rows:
@@ -118,7 +117,7 @@ class MLP(nn.Module):
         if "gate_up_proj" in self:
             gate, up = mx.split(self.gate_up_proj(x), 2, axis=-1)
         else:
-            gate, up = self.gate_proj(x), self.up_proj(x)
+            gate, up = products(x, (self.gate_proj, self.up_proj))
         return self.down_proj(self._gated(gate, up))
 
 

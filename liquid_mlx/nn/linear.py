@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,3 +209,13 @@ class Embedding(Linear):
         if self.delta is not None:
             rows = rows + self.delta.b.T[ids] @ self.delta.a.T
         return rows
+
+
+def products(x: mx.array, layers: Sequence[Any]) -> list[mx.array]:
+    """``[layer(x) for layer in layers]``; layers of one kind may share work (``together``)."""
+    kinds = {type(layer) for layer in layers}
+    together = getattr(kinds.pop(), "together", None)
+    if kinds or together is None:
+        return [layer(x) for layer in layers]
+    shared: list[mx.array] = together(x, layers)
+    return shared

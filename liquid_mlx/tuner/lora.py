@@ -9,8 +9,9 @@ LoRA: Hu et al., arXiv 2106.09685. DoRA: Liu et al., arXiv 2402.09353.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import mlx.core as mx
@@ -84,14 +85,28 @@ class LoRALinear(nn.Module):
         self.scale, self.dropout = float(settings.scale), settings.dropout
         self._key: mx.array | None = None
 
-    def added(self, y: mx.array, x: mx.array) -> mx.array:
-        """``y``, the frozen layer's output for ``x``, and what is added to it."""
+    def low(self, x: mx.array) -> mx.array:
+        """The product's first half, [..., r]."""
         seen = x if self._key is None else _drop(x, self.dropout, self._key)
-        low = seen @ self.lora_a
-        return mx.addmm(y, low, self.lora_b, alpha=self.scale).astype(x.dtype)
+        return seen @ self.lora_a
+
+    def added(self, x: mx.array, low: mx.array) -> mx.array:
+        """The frozen layer's output for ``x``, and the rest of the product."""
+        return mx.addmm(self.linear(x), low, self.lora_b, alpha=self.scale).astype(x.dtype)
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self.added(self.linear(x), x)
+        return self.added(x, self.low(x))
+
+    @staticmethod
+    def together(x: mx.array, layers: Sequence[LoRALinear]) -> list[mx.array]:
+        """What layers that read the same ``x`` make of it, the first halves as one product: of
+        few columns each, they take long for what they compute."""
+        if any(layer._key is not None for layer in layers):  # each drops other inputs
+            return [layer(x) for layer in layers]
+        low = x @ mx.concatenate([layer.lora_a for layer in layers], axis=1)
+        ends = list(accumulate(layer.lora_a.shape[1] for layer in layers))[:-1]
+        parts = mx.split(low, ends, axis=-1)
+        return [layer.added(x, part) for layer, part in zip(layers, parts, strict=True)]
 
     def rows(self, start: int, stop: int) -> LoRALinear:
         """The layer of outputs ``start`` to ``stop`` alone, sharing memory with this one."""
@@ -114,14 +129,19 @@ class DoRALinear(LoRALinear):
         super().__init__(linear, settings, key)
         self.m = mx.linalg.norm(linear.dense().astype(mx.float32), axis=1)
 
+    @staticmethod
+    def together(x: mx.array, layers: Sequence[LoRALinear]) -> list[mx.array]:
+        """Each by itself: what is added depends on its lengths."""
+        return [layer(x) for layer in layers]
+
     def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.linear(x)
+        y: mx.array = self.added(x, self.low(x))
         bias = self.linear.get("bias")
         if bias is not None:
             y = y - bias
         weight = self.linear.dense() + (self.scale * self.lora_b.T) @ self.lora_a.T
         length = mx.stop_gradient(mx.linalg.norm(weight, axis=1))
-        out = ((self.m / length) * self.added(y, x)).astype(x.dtype)
+        out = ((self.m / length) * y).astype(x.dtype)
         return out if bias is None else out + bias
 
 

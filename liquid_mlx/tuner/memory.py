@@ -37,12 +37,12 @@ class Widths:
 
 
 # Measured on small models on a CPU (`python -m benchmarks.finetune memory`).
-KEPT = Widths(6.0, 5.0, 1.3, 1.9)  # by each layer, for its gradients
+KEPT = Widths(5.9, 5.0, 1.3, 1.5)  # by each layer, for its gradients
 KEPT_DORA = Widths(2.0, 2.0, 0.0, 1.5)  # more: products before their lengths are set
-WORKING = Widths(9.7, 8.0, 0.0, 0.0), Widths(0.0, 5.6, 2.2, 15.7)  # gradients of MLP, attention
+WORKING = Widths(9.7, 8.0, 0.0, 0.0), Widths(0.0, 5.6, 2.2, 8.0)  # gradients of MLP, attention
 # With checkpoints a layer keeps what it starts from, and makes all else once more.
 BETWEEN = Widths(0.0, 2.0, 0.0, 0.0)
-WORKING_AGAIN = Widths(22.0, 21.0, 0.0, 0.0), Widths(0.0, 13.0, 7.9, 20.7)
+WORKING_AGAIN = Widths(20.5, 21.0, 0.0, 0.0), Widths(0.0, 13.0, 5.5, 12.0)
 TEXT_SHARE = 8  # one of so many tokens is a word to be written, where most are codes
 LOGITS, LOGITS_AGAIN = 2.7, 1.3  # copies of a batch's logits in float32
 

@@ -43,3 +43,12 @@ def test_half_precision_stays_half_precision():
     freqs = rope_freqs(CONFIGS["plain"])
     made = Rotary(freqs, 4, 1, 3, backend="mlx")(joined(1, 3, mx.bfloat16), HEADS, KV_HEADS)
     assert {part.dtype for part in made} == {mx.bfloat16}
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_three_arrays_are_rotated_as_one(length):
+    rotary = Rotary(rope_freqs(CONFIGS["plain"]), 7, 2, length, backend="mlx")
+    x = joined(2, length)
+    parts = mx.split(x, [HEADS * WIDTH, (HEADS + KV_HEADS) * WIDTH], axis=-1)
+    for got, want in zip(rotary.apart(*parts), rotary(x, HEADS, KV_HEADS), strict=True):
+        assert mx.array_equal(got, want)

@@ -12,10 +12,11 @@ from liquid_mlx import CheckpointError, SettingsError, UsageError, load
 from liquid_mlx.adapters import attach, parse, places, read_adapter, read_adapters
 from liquid_mlx.config import LiquidConfig
 from liquid_mlx.generation.sampling import fold_in
+from liquid_mlx.nn.linear import products
 from liquid_mlx.tuner.checkpoint import Run, save
 from liquid_mlx.tuner.forward import hidden_states
 from liquid_mlx.tuner.fuse import fuse
-from liquid_mlx.tuner.lora import AdapterSettings, prepare, trained
+from liquid_mlx.tuner.lora import AdapterSettings, prepare, set_dropout, trained
 from liquid_mlx.weights import load_backbone
 from tests.tuner.conftest import lora, trainer
 
@@ -236,6 +237,19 @@ def test_what_is_not_trained_stays_frozen(tiny):
     assert len(names) == 7
     assert all(name.startswith("model.layers.2.") for name in names)
     np.testing.assert_allclose(logits(backbone), plain, atol=1e-5)  # b starts at 0
+
+
+@pytest.mark.parametrize("settings", [{}, {"kind": "dora"}, {"dropout": 0.5}], ids=str)
+def test_layers_that_read_the_same_give_what_each_gives_alone(tiny, settings):
+    backbone = load_backbone(tiny, LiquidConfig.read(tiny), "float32", fuse=False)
+    prepare(backbone, AdapterSettings(layers=-1, rank=3, **settings), mx.random.key(0))
+    stirred(backbone)
+    set_dropout(backbone, mx.random.key(1))
+    attention = backbone.model.layers[0].self_attn
+    layers = attention.q_proj, attention.k_proj, attention.v_proj
+    x = mx.random.normal((5, layers[0].lora_a.shape[0]), key=mx.random.key(2))
+    for found, layer in zip(products(x, layers), layers, strict=True):
+        np.testing.assert_allclose(np.array(found), np.array(layer(x)), atol=1e-5)
 
 
 def test_names_carry_strengths(tmp_path):
