@@ -70,9 +70,9 @@ def cells_of(picture: np.ndarray) -> np.ndarray:
     return cut.swapaxes(1, 2)
 
 
-def free_cells(number: int, seed: int, shape: str) -> np.ndarray:
+def free_cells(number: int, shape: str) -> np.ndarray:
     """Cells that a shape at `number` places covers at least a little, float32 [n, 16, 16]."""
-    rng, found = np.random.default_rng(seed), []
+    rng, found = np.random.default_rng(0), []
     side = 96
     for _ in range(number):
         length = rng.uniform(SMALLEST_SIDE, LARGEST_SIDE)
@@ -85,24 +85,24 @@ def free_cells(number: int, seed: int, shape: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def free_pieces(seed: int = 0) -> np.ndarray:
+def free_pieces() -> np.ndarray:
     """Typical cells of each shape where it lies anywhere, float32 [shapes, FREE_PIECES, 16, 16].
 
     Takes seconds.
     """
     found = []
     for shape in SHAPES:
-        seen = free_cells(1500, seed, shape)
+        seen = free_cells(1500, shape)
         uncut = seen[seen.mean(axis=(1, 2)) < 0.97].reshape(-1, CELL * CELL)
-        means = MiniBatchKMeans(FREE_PIECES - 1, random_state=seed, n_init=1, batch_size=4096)
+        means = MiniBatchKMeans(FREE_PIECES - 1, random_state=0, n_init=1, batch_size=4096)
         centres = means.fit(uncut).cluster_centers_
         found.append(np.concatenate((np.ones((1, CELL * CELL)), centres)))
     return np.stack(found).reshape(len(SHAPES), -1, CELL, CELL).astype(np.float32)
 
 
-def pieces(seed: int = 0) -> np.ndarray:
+def pieces() -> np.ndarray:
     """All pieces in the order of their codes, float32 [pieces, 16, 16]."""
-    free = free_pieces(seed).reshape(-1, CELL, CELL)
+    free = free_pieces().reshape(-1, CELL, CELL)
     return np.concatenate((grid_pieces()[1], free))
 
 

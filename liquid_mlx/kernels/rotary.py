@@ -66,7 +66,7 @@ class Rotary:
         Joining them first would cost a backward pass three sums of zeros and slices.
         """
         width = 2 * self._freqs.size
-        if self._kernel is not None:
+        if self._kernel:
             heads, kv_heads = (each.shape[-1] // width for each in (queries, keys))
             return self(mx.concatenate([queries, keys, values], axis=-1), heads, kv_heads)
         shape = self._rows, self._length, -1, width

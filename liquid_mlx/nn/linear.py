@@ -213,9 +213,8 @@ class Embedding(Linear):
 
 def products(x: mx.array, layers: Sequence[Any]) -> list[mx.array]:
     """``[layer(x) for layer in layers]``; layers of one kind may share work (``together``)."""
-    kinds = {type(layer) for layer in layers}
-    together = getattr(kinds.pop(), "together", None)
-    if kinds or together is None:
+    together = getattr(layers[0], "together", None)
+    if together is None or any(type(layer) is not type(layers[0]) for layer in layers):
         return [layer(x) for layer in layers]
     shared: list[mx.array] = together(x, layers)
     return shared

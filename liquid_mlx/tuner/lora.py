@@ -129,13 +129,8 @@ class DoRALinear(LoRALinear):
         super().__init__(linear, settings, key)
         self.m = mx.linalg.norm(linear.dense().astype(mx.float32), axis=1)
 
-    @staticmethod
-    def together(x: mx.array, layers: Sequence[LoRALinear]) -> list[mx.array]:
-        """Each by itself: what is added depends on its lengths."""
-        return [layer(x) for layer in layers]
-
-    def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.added(x, self.low(x))
+    def added(self, x: mx.array, low: mx.array) -> mx.array:
+        y = super().added(x, low)
         bias = self.linear.get("bias")
         if bias is not None:
             y = y - bias

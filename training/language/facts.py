@@ -18,7 +18,6 @@ NEAR, FAR = 0.38, 0.62  # where left, middle and right (top, middle and bottom) 
 CAPTION_CUE = "The caption of this image is:"
 
 
-
 Asked = tuple[str, str]  # a question and its answer
 
 
@@ -57,7 +56,6 @@ class Fact:
         return f"on the {across}" if across else "in the middle"
 
 
-
 @dataclass(frozen=True)
 class Facts:
     """What a picture shows, in the order in which the things' last codes come: from the top, and
@@ -68,11 +66,9 @@ class Facts:
     style: str = "plain"
 
 
-
 def ordered(things: list[Fact]) -> tuple[Fact, ...]:
     """By the row of codes that a thing ends in, then left to right."""
     return tuple(sorted(things, key=lambda t: (ceil((t.y + t.side / 2) * ROWS - 0.1), t.x)))
-
 
 
 def facts_of(scene: Scene) -> Facts:
@@ -84,7 +80,6 @@ def facts_of(scene: Scene) -> Facts:
     return Facts(ordered(things), scene.background, scene.style)
 
 
-
 def relative_side(a: Fact, b: Fact) -> str:
     """How a stands to b: left of, right of, above, below."""
     across, down = b.x - a.x, b.y - a.y
@@ -93,11 +88,9 @@ def relative_side(a: Fact, b: Fact) -> str:
     return "above" if down > 0 else "below"
 
 
-
 def background_name(facts: Facts) -> str:
     striped = "striped " if facts.style == "striped" else ""
     return f"{striped}{facts.background} background"
-
 
 
 def things_phrase(facts: Facts, *, sizes: bool = False) -> str:
@@ -118,7 +111,6 @@ def things_phrase(facts: Facts, *, sizes: bool = False) -> str:
             parts.reverse()
         return f"{parts[0]} {'above' if side in ('above', 'below') else 'left of'} {parts[1]}"
     return listed(parts)
-
 
 
 def caption(facts: Facts, *, sizes: bool = True) -> str:
@@ -142,7 +134,6 @@ def named_once(facts: Facts, rng: random.Random) -> tuple[Fact, str] | None:
     return rng.choice(choices) if choices else None
 
 
-
 def stands(a: Fact, relation: str, b: Fact) -> bool | None:
     """Whether a is left of b, for example; None if it is hard to say."""
     gap = {"left of": b.x - a.x, "right of": a.x - b.x, "above": b.y - a.y, "below": a.y - b.y}
@@ -156,10 +147,8 @@ def a_shape(shape: str, rng: random.Random) -> str:
     return rng.choice(SHAPE_WORDS[shape][:16]) if rng.random() < 0.12 else shape
 
 
-
 def a_colour(colour: str, rng: random.Random) -> str:
     return rng.choice(COLOUR_WORDS[colour][:8]) if rng.random() < 0.07 else colour
-
 
 
 def a_hue(rng: random.Random) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from training.language import words
 from training.language.facts import background_name, facts_of, things_phrase
-from training.language.prompts import background_noun, prompt
+from training.language.naming import background_noun
+from training.language.prompts import prompt
 from training.language.questions import question
 from training.language.words import article, typed
 from training.scenes import PLACES, any_background, arrange, random_scene

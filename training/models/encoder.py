@@ -11,6 +11,7 @@ as it is.
 """
 
 import random
+from functools import cache
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from training import cells, shown
 from training.models import vqgan
 from training.models.muon import Muon
+from training.models.vqgan import distances
 from training.scenes import random_scene, scattered_scene
 from training.world import COLOURS, SHAPES, cover, cover_of, render
 
@@ -30,6 +32,8 @@ STEPS, REPORT_EVERY = 2600, 50
 MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 3e-3, 50
 # Pictures of a batch: own scenes, own things in other cells, shapes anywhere, unknown shapes.
 MIX = (8, 4, 18, 3)
+OWN = MIX[0] + MIX[1]
+FREE = slice(OWN, OWN + MIX[2])
 OWN_WEIGHT = 2.0  # the model's own pictures have to be right always
 SHAPE_WEIGHT = 0.3  # on what matters most of a shape anywhere
 
@@ -80,11 +84,6 @@ def install(network: Encoder, model: vqgan.VQModel) -> None:
     model.quant_conv.weight[:, :, 0, 0] = torch.eye(CODE)
 
 
-def distances(z: Tensor, book: Tensor) -> Tensor:
-    """Squared distances of vectors [..., d] to those of a book [m, d], [..., m]."""
-    return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.T
-
-
 def first_books(pieces: np.ndarray, tones: np.ndarray) -> tuple[Tensor, Tensor]:
     """Where the vectors of what is shown (tones, pieces) and of colours start.
 
@@ -130,21 +129,19 @@ def _labelled(kind: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
         if rng.random() < 0.25:
             picture = shown.handled(picture, rng)
         return picture, cells.scene_codes(scene)
-    scene = shown.free_scene(rng)
-    side = shown.SIDE
-    things = scene.squared
-    covers = [cover(t, side, side) for t in things]
-    shapes, names = [t.shape for t in things], list(scene.names)
+    scene, side = shown.free_scene(rng), shown.SIDE
     ground = scene.picture(empty=True)
     if kind == 3:
-        covers, shapes, names = [_stranger(rng, side)], [""], [rng.choice(list(COLOURS))]
-        tone = np.array(rng.choice((COLOURS[names[0]], *shown.VARIANTS[names[0]])))
+        covered, name = _stranger(rng, side), rng.choice(list(COLOURS))
+        tone = np.array(rng.choice((COLOURS[name], *shown.VARIANTS[name])))
         ground = ground[:, :side]
-        picture = np.rint(ground + covers[0][..., None] * (tone - ground)).astype(np.uint8)
-    else:
-        picture = scene.picture()
-        ground = ground if scene.width == side else shown.squared(ground)
-    return shown.handled(picture, rng), cells.seen_codes(covers, shapes, names, ground)
+        picture = np.rint(ground + covered[..., None] * (tone - ground)).astype(np.uint8)
+        return shown.handled(picture, rng), cells.seen_codes([covered], [""], [name], ground)
+    things = scene.squared
+    covers, shapes = [cover(t, side, side) for t in things], [t.shape for t in things]
+    ground = ground if scene.width == side else shown.squared(ground)
+    picture = shown.handled(scene.picture(), rng)
+    return picture, cells.seen_codes(covers, shapes, scene.names, ground)
 
 
 class Pictures(torch.utils.data.IterableDataset):
@@ -157,13 +154,12 @@ class Pictures(torch.utils.data.IterableDataset):
         worker = torch.utils.data.get_worker_info()
         rng = random.Random(self.seed + 7919 * (worker.id if worker else 0))
         noisy = np.random.default_rng(rng.getrandbits(32))
-        own = MIX[0] + MIX[1]
         while True:
             made = [_labelled(k, rng) for k, number in enumerate(MIX) for _ in range(number)]
             pixels, codes = (np.stack(part) for part in zip(*made, strict=True))
-            level = noisy.choice((0.0, 0.0, 1.0, 4.0), (own, 1, 1, 1))
-            noise = level * noisy.standard_normal(pixels[:own].shape, dtype=np.float32)
-            pixels[:own] = np.clip(pixels[:own] + noise, 0, 255)
+            level = noisy.choice((0.0, 0.0, 1.0, 4.0), (OWN, 1, 1, 1))
+            noise = level * noisy.standard_normal(pixels[:OWN].shape, dtype=np.float32)
+            pixels[:OWN] = np.clip(pixels[:OWN] + noise, 0, 255)
             yield torch.from_numpy(pixels), torch.from_numpy(codes)
 
 
@@ -189,7 +185,7 @@ def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
     torch.manual_seed(seed)
     encoder = Encoder().to(memory_format=torch.channels_last)
     tones = cells.tone_codes()[1]
-    shown_book, colour_book = map(nn.Parameter, first_books(cells.pieces(seed), tones))
+    shown_book, colour_book = map(nn.Parameter, first_books(cells.pieces(), tones))
     inner = [p for p in encoder.parameters() if p.dim() == 4]
     outer = [p for p in encoder.parameters() if p.dim() != 4]
     optimizers: list[torch.optim.Optimizer] = [
@@ -197,8 +193,6 @@ def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
         torch.optim.Adam([*outer, shown_book, colour_book], ADAM_RATE, betas=(0.9, 0.98)),
     ]
     batches = iter(torch.utils.data.DataLoader(Pictures(seed), None, num_workers=1))
-    own = MIX[0] + MIX[1]
-    free = slice(own, own + MIX[2])
     shares = []
     for step in range(steps):
         pace = min(1, (step + 1) / WARM_UP, 1.25 * (1 - step / steps))
@@ -206,22 +200,18 @@ def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
             optimizer.param_groups[0]["lr"] = top * pace
             optimizer.zero_grad(set_to_none=True)
         pixels, codes = next(batches)
-        x = (
-            pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        )  # channels last in memory, which is faster
+        # Channels stay last in memory, which is faster.
+        x = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         piece, colour = split(codes)
         z, hue = encoder(x).split((PIECE_PART, CODE - PIECE_PART), dim=-1)
         far, hue_far = distances(z, shown_book), distances(hue, colour_book)
-        near = (
-            far.gather(-1, piece[..., None]).mean() + hue_far.gather(-1, colour[..., None]).mean()
-        )
-        each = F.cross_entropy(-2 * far.flatten(0, 2), piece.flatten(), reduction="none")
-        each = each + F.cross_entropy(
-            -2 * hue_far.flatten(0, 2), colour.flatten(), reduction="none"
-        )
-        each = each.view(codes.shape)
-        loss = OWN_WEIGHT * each[:own].mean() + each[own:].mean() + 0.02 * near
-        loss = loss + SHAPE_WEIGHT * shape_loss(far[free], piece[free])
+        each, near = torch.zeros(codes.shape), torch.zeros(())
+        for gaps, true in ((far, piece), (hue_far, colour)):
+            near = near + gaps.gather(-1, true[..., None]).mean()
+            lost = F.cross_entropy(-2 * gaps.flatten(0, 2), true.flatten(), reduction="none")
+            each = each + lost.view(codes.shape)
+        loss = OWN_WEIGHT * each[:OWN].mean() + each[OWN:].mean() + 0.02 * near
+        loss = loss + SHAPE_WEIGHT * shape_loss(far[FREE], piece[FREE])
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 5.0)
         for optimizer in optimizers:
@@ -233,6 +223,7 @@ def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
     return encoder.eval(), joined(shown_book, colour_book).detach()
 
 
+@cache
 def free_shapes() -> Tensor:
     """Of each class of what is shown (tones, pieces) the shape that it alone is part of, or -1."""
     tones, grid = len(cells.tone_codes()[1]), len(cells.grid_pieces()[1])
@@ -245,18 +236,16 @@ def shape_loss(far: Tensor, piece: Tensor) -> Tensor:
     """Cross entropy of the shape alone, whichever of its pieces, where free pieces are."""
     shapes = free_shapes()
     there = shapes[piece] >= 0
-    chances = (
-        F.softmax(-2 * far[there], -1) @ (shapes[:, None] == torch.arange(len(SHAPES))).float()
-    )
+    members = (shapes[:, None] == torch.arange(len(SHAPES))).float()
+    chances = F.softmax(-2 * far[there], -1) @ members
     return -chances.gather(1, shapes[piece[there]][:, None]).clamp(min=1e-6).log().mean()
 
 
 def _right(piece: Tensor, colour: Tensor, true_piece: Tensor, true_colour: Tensor) -> list[float]:
     """Shares of what is right: codes of own pictures; shapes and colours of free pieces."""
-    own = MIX[0] + MIX[1]
-    free, shapes = slice(own, own + MIX[2]), free_shapes()
-    good = ((piece == true_piece) & (colour == true_colour))[:own]
-    there = shapes[true_piece[free]] >= 0
-    shape = shapes[piece[free][there]] == shapes[true_piece[free][there]]
-    hue = colour[free][there] == true_colour[free][there]
+    shapes = free_shapes()
+    good = ((piece == true_piece) & (colour == true_colour))[:OWN]
+    there = shapes[true_piece[FREE]] >= 0
+    shape = shapes[piece[FREE][there]] == shapes[true_piece[FREE][there]]
+    hue = colour[FREE][there] == true_colour[FREE][there]
     return [part.float().mean().item() for part in (good, shape, hue)]

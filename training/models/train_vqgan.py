@@ -14,7 +14,7 @@ from torch import Tensor
 from training import cells, shown
 from training.models import decoder_path, encoder
 from training.models.muon import Muon, small_state
-from training.models.vqgan import VQGANConfig, VQModel
+from training.models.vqgan import VQGANConfig, VQModel, distances
 from training.scenes import anywhere, apart, random_scene
 from training.world import CELL, COLOURS, ROWS, Scene, Thing, render
 
@@ -41,7 +41,7 @@ def encode(network: encoder.Encoder, book: Tensor, pictures: Sequence[np.ndarray
     for start in range(0, len(pictures), 32):
         x = torch.from_numpy(np.stack(pictures[start : start + 32])).permute(0, 3, 1, 2)
         z = network(x / 127.5 - 1)
-        found.append(encoder.distances(z, book).argmin(-1).flatten(1))
+        found.append(distances(z, book).argmin(-1).flatten(1))
     return torch.cat(found).numpy()
 
 
@@ -61,12 +61,11 @@ WHOLE_SHARE = 0.35  # of the steps, at the end, on pictures of the two sizes; be
 MUON_RATE, ADAM_RATE, WARM_UP = 0.015, 2e-3, 40
 SAVE_EVERY, REPORT_EVERY = 50, 25
 WORST = 0.02  # the share of pixels with the largest errors counts again: specks are few pixels
-
-
 COLOURED = 0.45  # of the pictures at least are on one of the eight colours, which show specks
 
 
 def scene_of(rng: random.Random, count: int, *, wide: bool = False) -> Scene:
+    """A random scene, its background a colour as often as `COLOURED` says, and more."""
     coloured = rng.random() < COLOURED
     while True:
         scene = random_scene(rng, count=count, wide=wide)

@@ -185,6 +185,11 @@ class Quantizer(nn.Module):
         self.embedding = nn.Embedding(config.n_embed, config.embed_dim)
 
 
+def distances(z: Tensor, book: Tensor) -> Tensor:
+    """Squared distances of vectors [..., d] to those of a book [m, d], [..., m]."""
+    return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.T
+
+
 class VQModel(nn.Module):
     """Pixels in [-1, 1], [B, 3, H, W], to codes [B, H/16, W/16] and back."""
 
@@ -199,8 +204,7 @@ class VQModel(nn.Module):
     def distances(self, x: Tensor) -> Tensor:
         """Squared distances to every code, [B, H/16, W/16, n_embed]."""
         z = self.quant_conv(self.encoder(x)).permute(0, 2, 3, 1)
-        book = self.quantize.embedding.weight
-        return z.square().sum(-1, keepdim=True) + book.square().sum(-1) - 2 * z @ book.mT
+        return distances(z, self.quantize.embedding.weight)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.distances(x).argmin(-1)
