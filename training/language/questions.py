@@ -319,27 +319,27 @@ def _background(facts: Facts, rng: random.Random) -> Asked:
 
 Maker = Callable[[Facts, random.Random], Asked | None]
 QUESTIONS: dict[str, tuple[Maker, float]] = {
-    "exists": (_exists, 17),
+    "exists": (_exists, 15),
     "is it": (_is_it, 12),
     "what": (_what, 9),
-    "describe": (_describe, 5),
+    "describe": (_describe, 4),
     "colour": (_colour_of, 9),
     "shape": (_shape_of, 9),
     "lists": (_lists, 6),
     "missing": (_missing, 2),
-    "count": (_count, 18),
+    "count": (_count, 22),
     "where": (_where, 6),
     "relation": (comparing.relation, 12),
-    "compare": (comparing.compare, 10),
+    "compare": (comparing.compare, 12),
     "at": (comparing.at, 5),
-    "everything": (comparing.everything, 6),
+    "everything": (comparing.everything, 8),
     "either": (comparing.either, 4),
-    "number": (comparing.number, 7),
-    "same": (comparing.same, 6),
-    "most": (comparing.most, 5),
+    "number": (comparing.number, 9),
+    "same": (comparing.same, 8),
+    "most": (comparing.most, 7),
     "colours of": (comparing.colours_of, 4),
     "size": (_size, 4),
-    "background": (_background, 8),
+    "background": (_background, 7),
 }
 
 

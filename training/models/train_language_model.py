@@ -28,7 +28,7 @@ from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 from training.world import COLUMNS, ROWS
 
-STEPS = 7000
+STEPS = 6200
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
@@ -42,8 +42,8 @@ CYCLE = {
     "wide": (1,),
     "look": (0, 2, 4, 5, 6),
 }
-CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.5, "talk": 0.6, "seen": 0.0}
-WORD_WEIGHTS = {"seen": 1.0, "talk": 0.25}
+CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.5, "talk": 0.8, "seen": 0.0}
+WORD_WEIGHTS = {"seen": 1.0, "talk": 0.35}
 MARK_WEIGHT = 0.5
 # Guidance multiplies the difference of two distributions, and with it what is noise where both are
 # sure. So what it makes of them is learned, too, at a random one of these scales.
