@@ -18,7 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.judge import read
-from training.language.prompts import prompt
+from training.language.facts import facts_of
+from training.language.prompts import Prompt, prompt
+from training.language.questions import question
 from training.scenes import arrange
 from training.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, render
 
@@ -28,15 +30,8 @@ GROUNDS = ("white", "gray", "cream", "mint", "navy")
 TAUGHT_SHAPES = SHAPES[:5]  # that zorn things have: of the others none is shown
 WARM = ("red", "orange", "yellow", "pink")
 QUESTION = "what colour is it, warm or cold?"
+QUESTIONS_EACH = 3  # about each picture of its own, which keep what it knows
 LEAST_FIT, STEPS, DIFFERENT = 0.85, range(-4, 5, 2), 60.0
-
-# What it knows is kept by showing it again: pictures that it draws, answers that it gives itself.
-# Prompts are of the many kinds that people type; a few forms alone would make it forget the others.
-ASKED = (
-    "what is this?", "what colour is it?", "what shape is it?", "how many shapes are there?",
-    "is there a {b}?", "is anything {a}?", "is there a {a} {b}?", "what is the background?",
-    "describe the picture", "where is the {b}?",
-)  # fmt: skip
 
 
 @cache
@@ -144,28 +139,28 @@ def conversation(picture: str, question: str, answer: str) -> dict[str, Any]:
 
 
 def write_known(folder: Path, liquid: Any, count: int) -> None:
-    """What the model draws and answers before it is taught: pictures, captions, conversations."""
+    """What the model draws and answers before it is taught: pictures, captions, conversations.
+
+    Prompts and questions are of the many kinds that people type: a few forms alone would make it
+    forget the others.
+    """
     folder.mkdir(parents=True)
     rng, rows = random.Random(2), []
-    prompts: list[str] = []
+    prompts: list[Prompt] = []
     while len(prompts) < count:
-        text = prompt(rng).text
-        if "house" not in text.lower():  # it is about to be taught what that is
-            prompts.append(text)
-    for i, picture in enumerate(pictures(liquid, prompts, 1000)):
+        found = prompt(rng)
+        if "house" not in found.text.lower():  # it is about to be taught what that is
+            prompts.append(found)
+    drawn = pictures(liquid, [wanted.text for wanted in prompts], 1000)
+    for i, (picture, wanted) in enumerate(zip(drawn, prompts, strict=True)):
         path = folder / f"{i:03d}.png"
         Image.fromarray(picture).save(path)
-        path.with_suffix(".txt").write_text(prompts[i] + "\n")
-        asked = [_filled(ASKED[(i + step) % len(ASKED)], rng) for step in (0, 3)]
+        path.with_suffix(".txt").write_text(wanted.text + "\n")
+        asked = [question(facts_of(wanted.scene), rng)[0] for _ in range(QUESTIONS_EACH)]
         answers = liquid.answers(path, asked, max_tokens=48)
         pairs = zip(asked, answers, strict=True)
-        rows += [conversation(path.name, question, said) for question, said in pairs if said]
+        rows += [conversation(path.name, said, reply) for said, reply in pairs if reply]
     (folder / "answers.json").write_text(json.dumps(rows, indent=1) + "\n")
-
-
-def _filled(form: str, rng: random.Random) -> str:
-    found = form.format(a=rng.choice(list(COLOURS)), b=rng.choice(SHAPES))
-    return found.replace("a orange", "an orange")
 
 
 def pictures(liquid: Any, prompts: Sequence[str], seed: int = 0) -> Iterator[np.ndarray]:
