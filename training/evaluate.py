@@ -33,6 +33,7 @@ from training.measures.material import (
     group,
     named,
     on_backgrounds,
+    other_words,
     outside_pictures,
     random_scene,
     several,
@@ -278,6 +279,7 @@ def tasks(share: float) -> dict[str, Any]:
         "questions off the grid": partial(measure_questions, share=share, off_grid=True),
         "outside pictures": partial(measure_outside, number=many),
         "unknown prompts": partial(measure_unknown, share=share),
+        "other words": partial(measure_drawing, prompts=_some(other_words(), share)),
         "captions on the grid": partial(measure_captions, number=many, off_grid=False),
         "captions off the grid": partial(measure_captions, number=many, off_grid=True),
     }

@@ -111,6 +111,9 @@ def test_made_up_prompts_say_what_they_want():
     texts = [text for text, _ in material.counts(6)]
     assert all(text.split()[-1].endswith("s") for text in texts)
     assert len({picture["background"] for _, picture in material.on_backgrounds(14)}) == 14
+    words = dict(material.other_words())
+    assert words["a donut"]["things"] == [{"colour": None, "shape": "ring", "count": [1]}]
+    assert [thing["colour"] for thing in words["a crimson circle"]["things"]] == ["red"]
 
 
 def test_a_sheet_holds_every_tile(tmp_path):

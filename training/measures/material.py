@@ -9,7 +9,17 @@ import numpy as np
 from PIL import Image
 
 from training.everyday import HELD_OUT_PICTURES
-from training.world import BACKGROUNDS, CELL, COLOURS, PAIRS, SPANS, STYLES, WIDE_COLUMNS
+from training.language.words import COLOUR_WORDS, SHAPE_WORDS, article
+from training.world import (
+    BACKGROUNDS,
+    CELL,
+    COLOURS,
+    PAIRS,
+    SHAPES,
+    SPANS,
+    STYLES,
+    WIDE_COLUMNS,
+)
 
 SEED = 2024
 NUMBERS = {2: "two", 3: "three", 4: "four"}
@@ -41,6 +51,20 @@ def counts(number: int) -> list[tuple[str, dict]]:
         plural = shape + ("es" if shape == "cross" else "s")
         picture = {"things": [group(colour, shape, count)], "background": None}
         found.append((f"{NUMBERS[count]} {colour} {plural}", picture))
+    return found
+
+
+def other_words() -> list[tuple[str, dict]]:
+    """Every synonym that the model was taught: of a shape alone, of a colour with a shape."""
+    found = []
+    for shape, synonyms in SHAPE_WORDS.items():
+        picture = {"things": [{"colour": None, "shape": shape, "count": [1]}], "background": None}
+        found += [(article(word), picture) for word in synonyms]
+    for colour, synonyms in COLOUR_WORDS.items():
+        for i, word in enumerate(synonyms):
+            shape = SHAPES[i % len(SHAPES)]
+            picture = {"things": [group(colour, shape)], "background": None}
+            found.append((article(f"{word} {shape}"), picture))
     return found
 
 
