@@ -57,9 +57,9 @@ OUTSIDE_QUESTIONS = (
 )
 HERO = (
     "a red circle", "two yellow stars", "a blue square next to a pink heart",
-    "draw me a green triangle please", "a donut on a navy background", "three hearts in a row",
+    "draw me a green triangle please", "a pink donut on a navy background", "three hearts in a row",
     "an orange star above a purple ring", "a cyan cross on gray stripes", "BLUE STAR",
-    "a violet triangle on mint", "a sun", "a yellow ring in the top left corner",
+    "a violet triangle on mint", "a yellow sun", "a yellow ring in the top left corner",
 )  # fmt: skip
 
 
