@@ -21,6 +21,7 @@ from training.judge import read
 from training.language.facts import facts_of
 from training.language.prompts import Prompt, prompt
 from training.language.questions import question
+from training.language.words import article
 from training.scenes import arrange
 from training.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, render
 
@@ -90,9 +91,8 @@ def is_thing(pixels: np.ndarray, colour: str, shape: str) -> bool:
 
 def a(colour: str, shape: str, ground: str = "white") -> str:
     """The words for a thing; white is not named."""
-    article = "an" if colour[0] in "aeiou" else "a"
     behind = "" if ground == "white" else f" on a {ground} background"
-    return f"{article} {colour} {shape}{behind}"
+    return article(f"{colour} {shape}") + behind
 
 
 def write_pictures(folder: Path) -> None:

@@ -30,7 +30,7 @@ def group(colour: str, shape: str, count: int = 1) -> dict:
 
 
 def named(colour: str, shape: str) -> str:
-    return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {shape}"
+    return article(f"{colour} {shape}")
 
 
 def several(number: int, things: int) -> list[tuple[str, dict]]:
@@ -73,9 +73,8 @@ def on_backgrounds(number: int) -> list[tuple[str, dict]]:
     for i in range(number):
         background = list(BACKGROUNDS)[i % len(BACKGROUNDS)]
         pair = rng.choice([pair for pair in PAIRS if pair[0] != background])
-        article = "an" if background == "orange" else "a"
         picture = {"things": [group(*pair)], "background": background}
-        found.append((f"{named(*pair)} on {article} {background} background", picture))
+        found.append((f"{named(*pair)} on {article(background)} background", picture))
     return found
 
 
