@@ -20,11 +20,10 @@ from training.cells import scene_codes
 from training.language import questions, talk
 from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
 from training.language.prompts import prompt
-from training.marks import GROUPS, Mark, in_code_order, marks, named
+from training.marks import GROUPS, Mark, asked_for, in_code_order, marks, named
 from training.scenes import random_scene, scattered_scene
 from training.world import COLUMNS, ROWS, Scene
 
-UNCONDITIONAL_SHARE = 0.08  # of wide pictures; others are guided in pairs
 SHORT, LONG, WIDE, SEEN, TALK = 92, 116, 152, 224, 416  # lengths of rows
 OUTSIDE_POOL = 4000  # pictures from outside
 Encode = Callable[[Sequence[np.ndarray]], np.ndarray]  # pictures uint8 -> codes int64 [n, 64]
@@ -44,6 +43,10 @@ class Document:
         """Mark the picture whose codes were added last."""
         first = len(self.ids) - codes.size
         self.marks += [(first + index, labels) for index, labels in marks(codes, facts)]
+
+    def mark_wanted(self, scene: Scene) -> None:
+        """Mark the id added last, behind which the scene is to be drawn."""
+        self.marks.append((len(self.ids) - 1, asked_for(facts_of(scene))))
 
     def add(
         self, ids: list[int], *, learned: bool = False, branch: int = 0, start: int = 0
@@ -87,6 +90,7 @@ class Documents:
             document.add([tk.BOS, *words, tk.UNCONDITIONAL, tk.BOI])
         else:
             document.add([tk.BOS, *self.text(text + size + tk.DESCRIPTION_CUE), tk.BOI])
+            document.mark_wanted(scene)
         document.add(self.picture(scene_codes(scene)), learned=True)
         return document
 
@@ -161,6 +165,8 @@ class Documents:
         """A picture between its signs, with its marks."""
         codes = scene_codes(scene)
         document.add([tk.BOI], learned=learned)
+        if learned:
+            document.mark_wanted(scene)
         document.add(self.picture(codes), learned=learned)
         document.mark(codes, facts_of(scene))
         document.add([tk.EOI], learned=learned)
@@ -255,25 +261,20 @@ class Mixture:
                         return collate([[d] for d in waiting], length, self.documents.offset)
                     break
 
-    def guided(self, tokens: int) -> Batch:
+    def guided(self, tokens: int, *, wide: bool = False) -> Batch:
         """Rows in pairs: a prompt, and its picture without one."""
+        length = WIDE if wide else SHORT
         rows: list[list[Document]] = []
-        while len(rows) < tokens // SHORT - 1:
-            asked = prompt(self.rng)
+        while len(rows) < tokens // length - 1:
+            asked = prompt(self.rng, wide=wide)
             document = self.documents.draw(asked.scene, asked.text)
-            if len(document.ids) <= SHORT:
+            if len(document.ids) <= length:
                 rows += [[document], [self.documents.draw(asked.scene, None)]]
-        return collate(rows, SHORT, self.documents.offset)
+        return collate(rows, length, self.documents.offset)
 
     def wide(self, tokens: int) -> Batch:
-        rows: list[list[Document]] = []
-        while len(rows) < tokens // WIDE:
-            asked = prompt(self.rng, wide=True)
-            without = self.rng.random() < UNCONDITIONAL_SHARE
-            document = self.documents.draw(asked.scene, None if without else asked.text)
-            if len(document.ids) <= WIDE:
-                rows.append([document])
-        return collate(rows, WIDE, self.documents.offset)
+        """Pairs, too, of the second size."""
+        return self.guided(tokens, wide=True)
 
     def _pictures(self, number: int) -> list[tuple[np.ndarray, Facts | None]]:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""

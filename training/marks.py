@@ -3,8 +3,9 @@
 A question teaches a few bits about a picture of 64 codes. So at the last code of each thing, and
 behind the picture, a linear head on the middle of the network names what has been seen by then.
 Where a question names a thing ("the star"), it names that thing's colour, place and size: whoever
-answers must have looked there. Upper layers find those facts when they need them. The head is not
-exported.
+answers must have looked there. Where a picture is to begin, it names what the prompt asks for,
+which the codes say only here and there. Upper layers find those facts when they need them. The head
+is not exported.
 """
 
 import re
@@ -58,9 +59,20 @@ def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
     found: list[Mark] = []
     for number, (cell, thing) in enumerate(known):
         found.append((cell, _labels(thing, number + 1)))
+    return [*found, (codes.size, (*[UNKNOWN] * 4, *_whole(facts), UNKNOWN))]
+
+
+def asked_for(facts: Facts) -> tuple[int, ...]:
+    """Of a picture that is yet to be drawn: what all its things share, how many, and on what."""
+    each = [_labels(thing) for thing in facts.things] or [(UNKNOWN,) * len(GROUPS)]
+    shared = [v[0] if len(set(v)) == 1 else UNKNOWN for v in zip(*each, strict=True)]
+    return (*shared[:4], *_whole(facts), shared[-1])
+
+
+def _whole(facts: Facts) -> tuple[int, int, int]:
+    """How many things there are, the background and its style."""
     ground = list(BACKGROUNDS).index(facts.background)
-    behind = (*[UNKNOWN] * 4, len(facts.things), ground, STYLES.index(facts.style), UNKNOWN)
-    return [*found, (codes.size, behind)]
+    return len(facts.things), ground, STYLES.index(facts.style)
 
 
 def in_code_order(codes: np.ndarray, facts: Facts) -> Facts:

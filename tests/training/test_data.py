@@ -11,7 +11,9 @@ pytest.importorskip("sklearn")
 from training import data, outside, shown  # noqa: E402
 from training import tokenizer as tk  # noqa: E402
 from training.cells import code_count, scene_codes  # noqa: E402
+from training.language.facts import facts_of  # noqa: E402
 from training.language.talk import Turn, conversation  # noqa: E402
+from training.marks import asked_for  # noqa: E402
 from training.scenes import arrange, random_scene  # noqa: E402
 from training.world import Thing  # noqa: E402
 
@@ -49,12 +51,21 @@ def test_a_drawing_learns_the_codes(documents, scene):
     assert prompt == "a red circle Generate an image based on this description."
 
 
-def test_guided_rows_come_in_pairs_of_one_picture(mixture):
-    batch = mixture.guided(1456)
-    asked, alone = batch.code_labels.view(-1, 2, 64).unbind(1)
+@pytest.mark.parametrize(("kind", "cells"), [("guided", 64), ("wide", 96)])
+def test_guided_rows_come_in_pairs_of_one_picture(mixture, kind, cells):
+    batch = getattr(mixture, kind)(1456)
+    asked, alone = batch.code_labels.view(-1, 2, cells).unbind(1)
+    assert len(asked) >= 4
     assert torch.equal(asked, alone)
-    assert (batch.ids[1::2, 1] == tk.UNCONDITIONAL).all()
-    assert not (batch.ids[::2] == tk.UNCONDITIONAL).any()
+    assert ((batch.ids == tk.UNCONDITIONAL).any(1) == torch.arange(len(batch.ids)) % 2).all()
+
+
+def test_a_prompt_is_marked_where_its_picture_begins(documents, scene):
+    document = documents.draw(scene, "a red circle")
+    ((at, labels),) = document.marks
+    assert document.ids[at] == tk.BOI
+    assert labels == asked_for(facts_of(scene))
+    assert not documents.draw(scene, None).marks
 
 
 def test_what_guidance_makes_of_a_pair_is_learned():
@@ -62,10 +73,10 @@ def test_what_guidance_makes_of_a_pair_is_learned():
 
     labels = torch.randint(0, 9, (64,)).repeat(2)
     logits = torch.zeros(2 * 64, 9)
-    assert torch.isclose(guided_loss(logits, labels), torch.tensor(9.0).log())
+    assert torch.isclose(guided_loss(logits, labels, 64), torch.tensor(9.0).log())
     logits[:64].scatter_(1, labels[:64, None], 5.0)  # the prompt alone makes it likelier
-    assert guided_loss(logits, labels) < 0.01
-    assert guided_loss(logits.roll(64, 0), labels) > 5
+    assert guided_loss(logits, labels, 64) < 0.01
+    assert guided_loss(logits.roll(64, 0), labels, 64) > 5
 
 
 def test_pictures_to_look_at_have_marks_alone(mixture):

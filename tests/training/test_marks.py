@@ -16,6 +16,7 @@ from training.marks import (  # noqa: E402
     OUTSIDE,
     UNKNOWN,
     MarkHead,
+    asked_for,
     in_code_order,
     marks,
     named,
@@ -36,6 +37,19 @@ def test_a_thing_is_marked_at_its_last_code_and_the_picture_behind_its_codes():
     assert [labels[4] for _, labels in (first, second)] == [1, 2]
     assert [list(COLOURS)[labels[7]] for _, labels in (first, second)] == ["blue", "red"]
     assert behind == (64, (*[UNKNOWN] * 4, 2, list(BACKGROUNDS).index("navy"), 0, UNKNOWN))
+
+
+def test_what_a_prompt_asks_for_is_what_its_things_share():
+    one = arrange([Thing("star", "red", "large")], "navy", "striped")
+    ground = list(BACKGROUNDS).index("navy")
+    assert asked_for(facts_of(one)) == (SHAPES.index("star"), 1, 1, 1, 1, ground, 1, 0)
+    two = arrange([Thing("star", "red", "large"), Thing("star", "blue", "large")], "navy")
+    assert asked_for(facts_of(two)) == (
+        *(SHAPES.index("star"), UNKNOWN, 1, 1),
+        *(2, ground, 0, UNKNOWN),
+    )
+    nothing = (*[UNKNOWN] * 4, 0, ground, 0, UNKNOWN)
+    assert asked_for(facts_of(arrange([], "navy", "plain", "empty"))) == nothing
 
 
 def test_things_are_told_in_the_order_of_their_last_codes():

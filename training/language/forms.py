@@ -68,7 +68,7 @@ _BESIDE = (
     "{b} with {a} to its left", "{a} and to the right of it {b}", "{a} and next to it {b}",
     "{a} and beside it {b}", "{a} with {b} inside", "{a} and {b} together", "{a} close to {b}",
     "{a} and {b} in a row", "{a} with {b} next to it", "{a} overlapping {b}", "{a} or {b}",
-    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a}; {b}", "{a} and then {b}", "{a}, beside it {b}", "{a} on the left side and {b} on the right side",
+    "first {a}, then {b}", "{a}, and {b}", "{a} {b}", "{a} {b}", "{a}; {b}", "{a} and then {b}", "{a}, beside it {b}", "{a} on the left side and {b} on the right side",
     "{a} with {b} beside it", "{a} has {b} on its right", "{b} has {a} on its left", "{a} accompanied by {b}",
     "two shapes: {a} and {b}", "one is {a}, the other is {b}",
 )  # fmt: skip
@@ -84,7 +84,7 @@ _STACKED = (
 )  # fmt: skip
 _ROW = (
     "{list}", "{list}", "{list}", "{list}", "{list} in a row", "{list} side by side",
-    "from left to right {list}", "{list} from left to right", "a row of {list}", "{a}, {b}, {c}",
+    "from left to right {list}", "{list} from left to right", "a row of {list}", "{a}, {b}, {c}", "{a} {b} {c}",
     "{a} and {b} and {c}", "{a} next to {b} next to {c}", "{a}, {b}, and {c}", "{a} {b} {c}",
     "{b} between {a} and {c}", "{b} between {a} and {c}", "{b} in between {a} and {c}",
     "left {a}, middle {b}, right {c}", "{list} next to each other", "{a}, then {b}, then {c}",

@@ -69,7 +69,7 @@ class Named:
             parts.append(words.colour_word(thing.colour, rng))
         elif self.says_shape and rng.random() < 0.15:
             parts.append(rng.choice(words.NO_COLOURS))
-        rare = words.SYNONYMS if self.says_colour else 0.6  # the shape alone tells
+        rare = words.SYNONYMS if self.says_colour else 0.75  # the shape alone tells
         shape = words.shape_word(thing.shape, rng, rare)
         if not self.says_shape:
             shape = rng.choice(("shape", "thing", "shape", "object", "figure", "form"))

@@ -87,7 +87,7 @@ def _one(background: str, rng: random.Random) -> Wanted:
     says_size = rng.random() < 0.3
     size = rng.choice(("small", "large")) if says_size else default_size(1, rng)
     # A shape or a colour alone, else both.
-    named = Named(Thing(shape, colour, size), says_size, dice > 0.2, not 0.2 < dice < 0.27)
+    named = Named(Thing(shape, colour, size), says_size, dice > 0.25, not 0.25 < dice < 0.32)
     text = named.phrase(rng, rng.choices((0, 1, 2), (28, 66, 6))[0])
     arrangement = None
     if rng.random() < 0.16:
@@ -117,19 +117,18 @@ def _bare(background: str, rng: random.Random) -> Wanted:
     """One word or two, as people type first: star, red, small hearts, blue circle."""
     colour, shape = _pair(background, rng)
     size = default_size(1, rng)
-    what = rng.choice(("shape", "shape", "colour", "colour", "pair", "plural", "sized"))
+    kinds = ("shape", "colour", "pair", "plural", "sized")
+    what = rng.choices(kinds, (50, 14, 12, 12, 12))[0]
     if what == "plural":
         number = rng.choice((2, 3))
         thing = Thing(shape, colour, default_size(number, rng))
         return Wanted([thing] * number, None, plural(words.shape_word(shape, rng)))
-    if what == "shape" and rng.random() < 0.4:
-        text = article(words.shape_word(shape, rng, 0.8))
-        return Wanted([Thing(shape, colour, size)], None, text)
     if what == "sized":
         size = rng.choice(("small", "large"))
+    alone = words.shape_word(shape, rng, 0.8)
     text = {
-        "shape": words.shape_word(shape, rng, 0.7),
-        "colour": words.colour_word(colour, rng),
+        "shape": article(alone) if rng.random() < 0.55 else alone,
+        "colour": words.colour_word(colour, rng, 0.6),
         "pair": f"{words.colour_word(colour, rng)} {words.shape_word(shape, rng)}",
         "sized": f"{rng.choice(words.SIZE_WORDS[size])} {words.shape_word(shape, rng)}",
     }
@@ -155,7 +154,7 @@ def _two(background: str, rng: random.Random) -> Wanted:
         phrases = [n.phrase(rng, 1) for n in named]
         said = [f"{p} {rng.choice(words.PLACE_WORDS[w][:4])}" for p, w in zip(phrases, places, strict=True)]
         return Wanted([n.thing for n in named], "at " + ", ".join(places), listed(said))
-    if dice < 0.14:  # one word for both
+    if dice < 0.17:  # one word for both
         return _shared(named, rng)
     arrangement = "beside" if dice < 0.68 else "stacked"
     text = _relate(named, arrangement, rng)
@@ -217,7 +216,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
     first.says_colour = second.says_colour = rng.random() < 0.85
     first.says_shape = second.says_shape = True
     dice = rng.random()
-    if dice < 0.25:  # three and one
+    if dice < 0.32:  # three and one
         many = f"{rng.choice(('three', '3', 'three'))} {first.noun(rng, many=True)}"
         one = second.phrase(rng, 1)
         text, things = rng.choice((
@@ -225,7 +224,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
             ("{o} and {m}", (1, 0, 0, 0)), ("{o} with {m}", (1, 0, 0, 0)), ("{m} plus {o}", (0, 0, 0, 1)),
         ))  # fmt: skip
         return Wanted([(first, second)[i].thing for i in things], "four", text.format(m=many, o=one))
-    if dice < 0.45:
+    if dice < 0.50:
         things = [first.thing] * 2 + [second.thing] * 2
         parts = [f"{rng.choice(('two', '2'))} {n.noun(rng, many=True)}" for n in (first, second)]
         return Wanted(things, "four", rng.choice((" and ", ", ", " and ", " with ")).join(parts))
@@ -244,7 +243,7 @@ def _groups(background: str, rng: random.Random) -> Wanted:
 
 
 def _three(background: str, rng: random.Random) -> Wanted:
-    if rng.random() < 0.48:
+    if rng.random() < 0.52:
         return _groups(background, rng)
     named = _several(3, background, rng)
     if rng.random() < 0.15:
@@ -275,7 +274,7 @@ def _four(background: str, rng: random.Random) -> Wanted:
 
 
 _KINDS = (_one, _bare, _coloured_stranger, _open, _two, _alike, _three, _four)
-_WEIGHTS = (38, 11, 3, 2, 23, 15, 14, 6)
+_WEIGHTS = (36, 20, 3, 2, 22, 14, 16, 5)
 
 
 def _decorate(text: str, rng: random.Random) -> str:

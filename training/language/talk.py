@@ -9,7 +9,7 @@ from training.language.facts import background_name, facts_of, things_phrase
 from training.language.naming import background_noun
 from training.language.prompts import prompt
 from training.language.questions import question
-from training.language.words import article, typed
+from training.language.words import article, plural, typed
 from training.scenes import PLACES, any_background, arrange, random_scene
 from training.world import COLOURS, SHAPES, Scene, Thing
 
@@ -155,11 +155,37 @@ def _which(scene: Scene, rng: random.Random) -> tuple[int, str] | None:
         return 0, rng.choice(("it", "it", "it", "this", "that"))
     number = rng.randrange(len(things))
     thing = things[number]
+    placed = _placed(scene, number)
+    alike = sum(t.pair == thing.pair for t in things) > 1
+    if placed and rng.random() < (0.7 if alike else 0.2):
+        return number, rng.choice(placed)
     if sum(t.shape == thing.shape for t in things) == 1 and rng.random() < 0.7:
         return number, f"the {words.shape_word(thing.shape, rng) if rng.random() < 0.2 else thing.shape}"
     if sum(t.pair == thing.pair for t in things) == 1:
         return number, f"the {thing.colour} {thing.shape}"
     return None
+
+
+_LINES = {"beside": ("left", "right"), "row": ("left", "middle", "right"),
+          "stacked": ("top", "bottom"), "column": ("top", "middle", "bottom")}  # fmt: skip
+
+
+def _placed(scene: Scene, number: int) -> list[str]:
+    """Names of a thing for where it stands in a line, or in which order."""
+    things, places = scene.things, _LINES.get(scene.arrangement, ())
+    if len(places) != len(things):
+        return []
+    place = places[number]
+    names = [f"the {place} one", f"the {place} one"]
+    if len({t.shape for t in things}) == 1:
+        names.append(f"the {place} {things[number].shape}")
+    if place == "middle":
+        return [*names, "the one in the middle"]
+    preposition = "on the" if place in ("left", "right") else "at the"
+    names.append(f"the one {preposition} {place}")
+    if scene.arrangement in ("beside", "row"):
+        names.append("the first one" if number == 0 else "the last one")
+    return names
 
 
 def _changed(scene: Scene, number: int, **facts: str) -> Scene:
@@ -187,9 +213,10 @@ def _recolour(scene: Scene, rng: random.Random) -> Edit | None:
                   f"{article(said)} one", f"now {article(said)} one", f"draw {article(said)} one", f"{article(said)} one please",
                   f"{said} instead", f"change the colour to {said}", f"what about {said}?", f"and in {said}?",
                   f"try {said}", f"i prefer {said}", f"rather {said}", f"no, {said}", f"change it to {said}"]  # fmt: skip
-    if len(scene.things) > 1 and rng.random() < 0.2:
+    if len(scene.things) > 1 and rng.random() < 0.35:
         things = [replace(t, colour=colour) for t in scene.things]
-        form = rng.choice(("make them {}", "make both {}", "make everything {}", "make all of them {}", "all {}"))
+        form = rng.choice(("make them {}", "make both {}", "make everything {}", "make all of them {}", "all {}",
+                           "paint them {}", "change them to {}", "color them {}", "now make them {}", "them in {}"))  # fmt: skip
         if len(things) > 2:
             form = form.replace("both", "them all")
         return form.format(said), _again(scene, things)
@@ -201,6 +228,9 @@ def _resize(scene: Scene, rng: random.Random) -> Edit | None:
     if which is None:
         return None
     number, name = which
+    many = len(scene.things) > 1 and rng.random() < 0.25
+    if many:
+        name = rng.choice(("them", "them all", "both" if len(scene.things) == 2 else "everything"))
     large = scene.things[number].size == "small"
     fixed = scene.arrangement in ("row", "column")  # three fit only if they are small
     if rng.random() < 0.2 and not fixed:
@@ -211,8 +241,12 @@ def _resize(scene: Scene, rng: random.Random) -> Edit | None:
     if name in ("it", "this", "that"):
         forms += [f"{word}", f"{word} please", f"a {word} one", f"now {word}", "too small" if large else "too big",
                   "grow it" if large else "shrink it"]  # fmt: skip
-    said = rng.choice(forms)
-    return said, scene if fixed else _changed(scene, number, size="large" if large else "small")
+    said, size = rng.choice(forms), "large" if large else "small"
+    if fixed:
+        return said, scene
+    if many:
+        return said, _again(scene, [replace(t, size=size) for t in scene.things])
+    return said, _changed(scene, number, size=size)
 
 
 def _reshape(scene: Scene, rng: random.Random) -> Edit | None:
@@ -221,12 +255,21 @@ def _reshape(scene: Scene, rng: random.Random) -> Edit | None:
         return None
     number, name = which
     shape = rng.choice([s for s in SHAPES if s != scene.things[number].shape])
-    said = article(words.shape_word(shape, rng))
+    if len(scene.things) > 1 and rng.random() < 0.2:
+        things = [replace(t, shape=shape) for t in scene.things]
+        form = rng.choice(("make them {}", "turn them into {}", "change them to {}", "make them all {}", "replace them with {}"))
+        return form.format(plural(words.shape_word(shape, rng))), _again(scene, things)
+    colour = scene.things[number].colour
+    noun = words.shape_word(shape, rng)
+    if rng.random() < 0.25:  # both at once
+        colour = rng.choice([c for c in COLOURS if c != scene.background])
+        noun = f"{words.colour_word(colour, rng)} {noun}"
+    said = article(noun)
     forms = [f"make {name} {said}", f"turn {name} into {said}", f"change {name} to {said}", f"replace {name} with {said}",
              f"change {name} into {said}", f"{name} should be {said}", f"swap {name} for {said}"]  # fmt: skip
     if name in ("it", "this", "that"):
         forms += [f"now as {said}", f"{said} instead", f"rather {said}", f"the same but {said}", f"no, {said}"]
-    return rng.choice(forms), _changed(scene, number, shape=shape)
+    return rng.choice(forms), _changed(scene, number, shape=shape, colour=colour)
 
 
 _SIDES = {
@@ -244,8 +287,13 @@ def _add(scene: Scene, rng: random.Random) -> Edit | None:
     colour = rng.choice([c for c in COLOURS if c != scene.background])
     shape = rng.choice(SHAPES)
     size = scene.things[0].size
-    says = rng.choice(("pair", "pair", "pair", "shape", "another"))
+    says = rng.choice(("pair", "pair", "pair", "shape", "another", "one"))
     noun = article(f"{words.colour_word(colour, rng)} {words.shape_word(shape, rng)}")
+    if count == 1 and rng.random() < 0.15:
+        size = rng.choice(("small", "large"))
+        noun = article(f"{rng.choice(words.SIZE_WORDS[size])} {noun.split(' ', 1)[1]}")
+    elif says == "one" and len({t.shape for t in scene.things}) == 1:
+        shape, noun = scene.things[0].shape, article(f"{words.colour_word(colour, rng)} one")
     if says == "shape":
         # Colours of things to add are free only if nothing is there to take one from.
         colour, noun = scene.things[-1].colour, article(shape)
@@ -269,12 +317,16 @@ def _add(scene: Scene, rng: random.Random) -> Edit | None:
     if verb in ("put", "place", "draw"):
         verb = "add"
     if count == 2 and scene.arrangement in ("beside", "stacked") and rng.random() < 0.5:
+        first, last = scene.things
+        row = scene.arrangement == "beside"
         where, things = rng.choice((
-            ("on the left", [thing, *scene.things]), ("on the right", [*scene.things, thing]),
-            ("in the middle", [scene.things[0], thing, scene.things[1]]),
-            ("between them", [scene.things[0], thing, scene.things[1]]),
+            ("on the left" if row else "at the top", [thing, first, last]),
+            ("on the right" if row else "at the bottom", [first, last, thing]),
+            ("to the right" if row else "below", [first, last, thing]),
+            ("in the middle", [first, thing, last]), ("between them", [first, thing, last]),
+            ("in between", [first, thing, last]),
         ))  # fmt: skip
-        return f"{verb} {noun} {where}", _again(scene, things, "row")
+        return f"{verb} {noun} {where}", _again(scene, things, "row" if row else "column")
     return f"{verb} {noun}", _again(scene, [*scene.things, thing])
 
 
@@ -285,6 +337,9 @@ def _remove(scene: Scene, rng: random.Random) -> Edit | None:
     number, name = which
     if len(scene.things) > 1 and name in ("it", "this", "that"):
         return None
+    if len(scene.things) > 1 and len({t.pair for t in scene.things}) == 1 and rng.random() < 0.5:
+        said = rng.choice(("remove one", "take one away", "one less", "one fewer", "remove one of them", "delete one"))
+        return said, _again(scene, scene.things[:-1])
     if rng.random() < 0.15:
         said = rng.choice(("remove everything", "clear it", "clear the picture", "delete everything", "erase all"))
         return said, _again(scene, ())
@@ -325,7 +380,8 @@ def _move(scene: Scene, rng: random.Random) -> Edit | None:
     elif " " in place:
         where = rng.choice((f"to the {place} corner", f"to the {place}", f"in the {place} corner"))
     else:
-        where = rng.choice((f"to the {place}", f"to the {place} side" if place in ("left", "right") else f"to the {place}"))
+        way = {"top": "up", "bottom": "down"}.get(place, f"to the {place} side")
+        where = rng.choice((f"to the {place}", way, f"to the {place}"))
     said = rng.choice(("move {} {}", "move {} {}", "put {} {}", "shift {} {}", "now move {} {}", "place {} {}"))
     return said.format(name, where), _again(scene, scene.things, place)
 
@@ -345,8 +401,8 @@ def _other(scene: Scene, rng: random.Random) -> Edit | None:
 
 
 _EDITS: tuple[tuple[Callable[[Scene, random.Random], Edit | None], float], ...] = (
-    (_recolour, 26), (_resize, 11), (_reshape, 12), (_add, 26), (_remove, 11), (_reground, 14),
-    (_move, 7), (_other, 6),
+    (_recolour, 28), (_resize, 11), (_reshape, 14), (_add, 28), (_remove, 14), (_reground, 14),
+    (_move, 9), (_other, 10),
 )  # fmt: skip
 _ABOUT_NOW = (
     ("what did you draw?", "what"), ("what have you drawn?", "what"), ("what is it now?", "what"),

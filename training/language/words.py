@@ -145,13 +145,14 @@ SIZE_WORDS = {
     "large": ("large", "large", "big", "big", "huge", "giant", "enormous", "great big", "massive", "very big", "very large",
               "really big", "gigantic", "oversized", "bigger", "large-sized"),
 }
-SYNONYMS = 0.42  # the share of names in prompts that are other words for a colour or a shape
+SYNONYMS = 0.5  # the share of names in prompts that are other words for a colour or a shape
+USUAL = 16  # of a list of other words the first are those that people say most
 NUMBERS = ("no", "one", "two", "three", "four")
 MANY = {
     2: ("two", "two", "2", "a pair of", "a couple of", "both", "twin", "double"),
     3: ("three", "three", "3", "a few", "several", "some", "three of these", "a trio of"),
     4: ("four", "four", "4", "four", "4", "four", "4", "many", "lots of", "a bunch of", "five", "six", "a dozen", "5", "ten",
-        "a lot of", "five", "6", "plenty of", "five", "six"),
+        "a lot of", "five", "6", "plenty of", "five", "six", "seven", "eight", "nine", "7", "10", "a hundred", "loads of"),
 }
 ADJECTIVES = (
     "nice", "beautiful", "shiny", "cute", "happy", "pretty", "simple", "flat", "bold", "lovely",
@@ -271,12 +272,16 @@ def listed(parts: list[str], last: str = " and ") -> str:
     return last.join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
-def colour_word(colour: str, rng: random.Random) -> str:
-    return rng.choice(COLOUR_WORDS[colour]) if rng.random() < SYNONYMS else colour
+def colour_word(colour: str, rng: random.Random, share: float = SYNONYMS) -> str:
+    return _other(COLOUR_WORDS[colour], rng) if rng.random() < share else colour
 
 
 def shape_word(shape: str, rng: random.Random, share: float = SYNONYMS) -> str:
-    return rng.choice(SHAPE_WORDS[shape]) if rng.random() < share else shape
+    return _other(SHAPE_WORDS[shape], rng) if rng.random() < share else shape
+
+
+def _other(synonyms: tuple[str, ...], rng: random.Random) -> str:
+    return rng.choice(synonyms[:USUAL] if rng.random() < 0.4 else synonyms)
 
 
 def misspell(text: str, rng: random.Random) -> str:
@@ -312,7 +317,7 @@ def typed(text: str, rng: random.Random) -> str:
         text += "!"
     elif dice > 0.75 and text[-1:] in ".?!":
         text = text[:-1]
-    return misspell(text, rng) if rng.random() < 0.04 else text
+    return misspell(text, rng) if rng.random() < 0.06 else text
 
 PLACE_WORDS = {
     "middle": ("in the middle", "in the center", "in the centre", "centered", "at the center"),

@@ -26,25 +26,24 @@ from training.models import train_vqgan
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
-from training.world import COLUMNS, ROWS
 
-STEPS = 6200
+STEPS = 6700
 WARM_UP, DECAY_SHARE = 60, 0.7
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 400
 # What one process learns from in a cycle of eight steps: kind -> steps.
 CYCLE = {
-    "draw": (0, 2, 4, 6),
+    "draw": (0, 2, 4, 5, 6),
     "guided": (3, 7),
     "seen": range(8),
     "talk": (0, 1, 3, 5, 7),
-    "wide": (1,),
-    "look": (0, 2, 4, 5, 6),
+    "wide": (1, 5),
+    "look": (0, 2, 4, 6),
 }
-CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.5, "talk": 0.8, "seen": 0.0}
+CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.8, "talk": 0.8, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.35}
-MARK_WEIGHT = 0.5
+MARK_WEIGHTS = {"draw": 0.2, "guided": 0.2, "wide": 0.2, "talk": 0.5, "seen": 0.5, "look": 0.5}
 # Guidance multiplies the difference of two distributions, and with it what is noise where both are
 # sure. So what it makes of them is learned, too, at a random one of these scales.
 GUIDANCE, GUIDED_WEIGHT = (1.5, 4.5), 0.5
@@ -72,13 +71,13 @@ def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     return codes, words, middle[batch.marked]
 
 
-def guided_loss(codes: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of what guidance makes of pairs: logits [pairs * 2 * 64, codes], and labels,
+def guided_loss(codes: Tensor, labels: Tensor, cells: int) -> Tensor:
+    """Cross entropy of what guidance makes of pairs: logits [pairs * 2 * cells, codes], and labels,
     of a prompt's picture and of the same one without the prompt."""
-    with_prompt, without = codes.unflatten(0, (-1, 2, ROWS * COLUMNS)).unbind(1)
+    with_prompt, without = codes.unflatten(0, (-1, 2, cells)).unbind(1)
     scale = torch.empty(len(without), 1, 1).uniform_(*GUIDANCE)
     guided = without + scale * (with_prompt - without)
-    wanted = labels.view(-1, 2, ROWS * COLUMNS)[:, 0]
+    wanted = labels.view(-1, 2, cells)[:, 0]
     return F.cross_entropy(guided.flatten(0, 1), wanted.flatten())
 
 
@@ -208,8 +207,9 @@ class Run:
                 each = F.cross_entropy(codes, batch.code_labels)
                 losses[kind].append(each.item())
                 loss = loss + CODE_WEIGHTS[kind] * each
-                if kind == "guided":
-                    each = guided_loss(codes, batch.code_labels)
+                if kind in ("guided", "wide"):
+                    cells = len(batch.codes) // len(batch.ids)
+                    each = guided_loss(codes, batch.code_labels, cells)
                     losses["guidance"].append(each.item())
                     loss = loss + GUIDED_WEIGHT * each
             if len(batch.words):
@@ -219,7 +219,7 @@ class Run:
             if len(batch.marked):
                 each = self.head.loss(marked, batch.mark_labels)
                 losses["marks"].append(each.item())
-                loss = loss + MARK_WEIGHT * each
+                loss = loss + MARK_WEIGHTS[kind] * each
             (loss / self.world).backward()
             tokens += batch.ids.numel() * self.world
         self.share_gradients()
