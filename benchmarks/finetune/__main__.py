@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--model", default="demo", help="teach: the model")
     parser.add_argument("--count", type=int, default=40, help="teach: prompts of each kind")
     parser.add_argument("--share", type=float, default=0.3, help="teach: of everyday's questions")
-    parser.add_argument("--known", type=int, default=240, help="teach: pictures of its own")
+    parser.add_argument("--known", type=int, default=600, help="teach: pictures of its own")
     parser.add_argument("--work", type=Path, help="teach: keep everything in this folder")
     parser.add_argument("--more", default="", help="teach: further options of liquid finetune")
     arguments = parser.parse_args()

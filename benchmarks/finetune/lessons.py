@@ -23,7 +23,7 @@ from training.language.prompts import Prompt, prompt
 from training.language.questions import question
 from training.language.words import article
 from training.scenes import arrange
-from training.world import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, render
+from training.world import BACKGROUNDS, COLOURS, PAIRS, SHAPES, Scene, Thing, render
 
 SIDE, MIDDLE = 64, 64  # pixels of a house, and where it stands
 HOUSE = ((0, -0.95), (0.9, -0.1), (0.9, 0.9), (-0.9, 0.9), (-0.9, -0.1))
@@ -141,12 +141,16 @@ def conversation(picture: str, question: str, answer: str) -> dict[str, Any]:
 def write_known(folder: Path, liquid: Any, count: int) -> None:
     """What the model draws and answers before it is taught: pictures, captions, conversations.
 
-    Prompts and questions are of the many kinds that people type: a few forms alone would make it
-    forget the others.
+    First what is near to the lessons, each of its things said as they are; the other prompts and
+    all questions are of the many kinds that people type: a few forms alone would make it forget
+    the others.
     """
     folder.mkdir(parents=True)
     rng, rows = random.Random(2), []
-    prompts: list[Prompt] = []
+    prompts = [
+        Prompt(a(colour, shape), arrange([Thing(shape, colour, "large")], "white"))
+        for colour, shape in PAIRS
+    ]
     while len(prompts) < count:
         found = prompt(rng)
         if "house" not in found.text.lower():  # it is about to be taught what that is
