@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from training.language import questions, talk, words
+from training.language import edits, questions, talk, words
 from training.language.facts import Fact, Facts, caption
 from training.language.prompts import prompt
 from training.scenes import arrange
@@ -71,7 +71,7 @@ def test_edits_change_one_thing_at_a_time():
     rng = random.Random(5)
     scene = arrange([Thing("circle", "red", "large")], "white")
     for _ in range(200):
-        said, changed = talk.edit(scene, rng)
+        said, changed = edits.edit(scene, rng)
         assert said
         assert len(changed.things) <= 4
         same = [t.pair for t in changed.things].count(("red", "circle"))

@@ -8,6 +8,7 @@ from training.language.words import (
     COLOUR_WORDS,
     NUMBERS,
     SHAPE_WORDS,
+    USUAL,
     article,
     listed,
     plural,
@@ -144,7 +145,7 @@ def stands(a: Fact, relation: str, b: Fact) -> bool | None:
 
 
 def a_shape(shape: str, rng: random.Random) -> str:
-    return rng.choice(SHAPE_WORDS[shape][:16]) if rng.random() < 0.12 else shape
+    return rng.choice(SHAPE_WORDS[shape][:USUAL]) if rng.random() < 0.12 else shape
 
 
 def a_colour(colour: str, rng: random.Random) -> str:
