@@ -19,7 +19,7 @@ from training import tokenizer as tk
 from training.cells import scene_codes
 from training.language import questions, talk
 from training.language.facts import CAPTION_CUE, Facts, caption, facts_of
-from training.language.prompts import prompt
+from training.language.prompts import Prompt, prompt
 from training.marks import GROUPS, Mark, asked_for, in_code_order, marks, named
 from training.scenes import random_scene, scattered_scene
 from training.world import COLUMNS, ROWS, Scene
@@ -245,12 +245,17 @@ class Mixture:
     def __init__(self, documents: Documents, encode: Encode, seed: int):
         self.documents, self.encode, self.rng = documents, encode, random.Random(seed)
         self.outside: np.ndarray | None = None
+        self.late = False  # whether the later part's kinds are drawn
         self._drawn: dict[int, list[Document]] = {SHORT: [], LONG: []}
+
+    def _prompt(self, *, wide: bool = False) -> Prompt:
+        strange = 0.15 if self.late else 0.11
+        return prompt(self.rng, wide=wide, strange=strange, late=self.late)
 
     def draw(self, tokens: int) -> Batch:
         """Prompts of about one length: whichever length fills a batch first."""
         while True:
-            asked = prompt(self.rng)
+            asked = self._prompt()
             document = self.documents.draw(asked.scene, asked.text)
             for length in (SHORT, LONG):
                 if len(document.ids) <= length:
@@ -266,7 +271,7 @@ class Mixture:
         length = WIDE if wide else SHORT
         rows: list[list[Document]] = []
         while len(rows) < tokens // length - 1:
-            asked = prompt(self.rng, wide=wide)
+            asked = self._prompt(wide=wide)
             document = self.documents.draw(asked.scene, asked.text)
             if len(document.ids) <= length:
                 rows += [[document], [self.documents.draw(asked.scene, None)]]
@@ -280,10 +285,10 @@ class Mixture:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
         if self.outside is None:
             self.outside = self.encode(outside.outside_pool(OUTSIDE_POOL, self.rng.getrandbits(32)))
-        kinds = self.rng.choices(
-            ("grid", "scattered", "free", "outside"), (26, 12, 50, 12), k=number
-        )
-        free = [shown.free_picture(self.rng) for _ in range(kinds.count("free"))]
+        shares = (26, 12, 48, 14) if self.late else (26, 12, 50, 12)
+        kinds = self.rng.choices(("grid", "scattered", "free", "outside"), shares, k=number)
+        small = 0.35 if self.late else 0.0
+        free = [shown.free_picture(self.rng, small=small) for _ in range(kinds.count("free"))]
         codes = iter(self.encode([picture for picture, _ in free]) if free else ())
         facts = iter([fact for _, fact in free])
         found: list[tuple[np.ndarray, Facts | None]] = []
@@ -308,10 +313,13 @@ class Mixture:
         while len(rows) < number:
             dice = rng.random()
             codes, facts = next(pictures)
-            if dice < 0.80:
+            if dice < (0.74 if self.late else 0.80):
                 document = documents.seen(codes, facts)
                 while True:
-                    asked = questions.question(facts, rng) if facts else talk.outside_question(rng)
+                    if facts:
+                        asked = questions.question(facts, rng, late=self.late)
+                    else:
+                        asked = talk.outside_question(rng)
                     if not documents.ask(document, asked[0], asked[1], SEEN, facts):
                         break
                     if not facts and rng.random() < 0.25:
@@ -343,6 +351,6 @@ class Mixture:
     def talk(self, tokens: int) -> Batch:
         rows = []
         for _ in range(tokens // TALK):
-            turns = talk.conversation(self.rng, 8, 4)
+            turns = talk.conversation(self.rng, 8, 4, late=self.late)
             rows.append([self.documents.talk(turns, TALK)])
         return collate(rows, TALK, self.documents.offset)

@@ -59,10 +59,12 @@ def squared(picture: np.ndarray) -> np.ndarray:
     return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
-def _places(count: int, width: int, rng: random.Random) -> list[tuple[float, float, float]]:
+def _places(
+    count: int, width: int, rng: random.Random, small: bool
+) -> list[tuple[float, float, float]]:
     """(x, y, side) of things that do not touch."""
     found: list[tuple[float, float, float]] = []
-    largest = (72, 64, 52, 44, 40)[count]
+    largest = 32 if small else (72, 64, 52, 44, 40)[count]
     alike = rng.uniform(20, largest) if rng.random() < 0.3 else 0.0
     for _ in range(200):
         if len(found) == count:
@@ -117,9 +119,11 @@ class FreeScene:
         )
 
 
-def free_scene(rng: random.Random) -> FreeScene:
+def free_scene(rng: random.Random, *, small: float = 0.0) -> FreeScene:
+    """Things of any size; in a share `small` of scenes all of them are small."""
     width = (WIDE_COLUMNS if rng.random() < 0.12 else COLUMNS) * CELL
-    places = _places(rng.choices(range(5), (4, 28, 36, 20, 12))[0], width, rng)
+    count = rng.choices(range(5), (4, 28, 36, 20, 12))[0]
+    places = _places(count, width, rng, small > 0 and rng.random() < small)
     ground, style, tone = _ground(rng)
     things: list[FreeThing] = []
     names: list[str] = []
@@ -150,9 +154,9 @@ def handled(picture: np.ndarray, rng: random.Random) -> np.ndarray:
     return picture if picture.shape[1] == SIDE else squared(picture)
 
 
-def free_picture(rng: random.Random) -> tuple[np.ndarray, Facts]:
+def free_picture(rng: random.Random, *, small: float = 0.0) -> tuple[np.ndarray, Facts]:
     """A picture of shapes anywhere, uint8 [128, 128, 3], and what is in it."""
-    scene = free_scene(rng)
+    scene = free_scene(rng, small=small)
     return handled(scene.picture(), rng), scene.facts
 
 

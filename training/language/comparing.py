@@ -361,3 +361,84 @@ def colours_of(facts: Facts, rng: random.Random) -> Asked | None:
     hues = list(dict.fromkeys(t.colour for t in facts.things))
     forms = ("what {h} are they?", "which {h} are they?", "what {h} do they have?", "what are their {h}s?")  # fmt: skip
     return rng.choice(forms).format(h=a_hue(rng)), listed(hues)
+
+
+_ENDS = {
+    "left": ("on the left", "to the left", "further left"),
+    "right": ("on the right", "to the right", "further right"),
+    "top": ("at the top", "on top", "higher", "above"),
+    "bottom": ("at the bottom", "lower", "below"),
+}  # fmt: skip
+
+
+def which(facts: Facts, rng: random.Random) -> Asked | None:
+    """One of several that share a shape or a colour: which star is larger? What colour is it?"""
+    by_shape = rng.random() < 0.75
+    kinds = [t.shape if by_shape else t.colour for t in facts.things]
+    several = sorted({k for k in kinds if kinds.count(k) > 1})
+    if not several:
+        return None
+    kind = rng.choice(several)
+    things = [t for t, k in zip(facts.things, kinds, strict=True) if k == kind]
+    noun = kind if by_shape else f"{kind} {rng.choice(('thing', 'shape', 'one'))}"
+    if rng.random() < 0.5:
+        more = rng.random() < 0.5
+        things.sort(key=lambda t: -t.side if more else t.side)
+        sides = sorted((things[0].side, things[1].side))
+        clear = sides[1] >= 1.3 * sides[0]
+        two = ("larger", "bigger") if more else ("smaller",)
+        words = (("largest", "biggest") if more else ("smallest",)) + two * (len(things) == 2)
+        said = rng.choice(words)
+        forms = ("which {n} is {w}?", "which {n} is the {w}?", "which {n} is {w}, do you think?", "which is the {w} {n}?")  # fmt: skip
+        before, behind = f"the {said} {noun}", f"the {noun} that is {said}"
+    else:
+        end = rng.choice(list(_ENDS))
+        sign = -1 if end in ("right", "bottom") else 1
+        places = {id(t): sign * (t.x if end in ("left", "right") else t.y) for t in things}
+        things.sort(key=lambda t: places[id(t)])
+        clear = places[id(things[1])] - places[id(things[0])] > 0.14
+        said = rng.choice(_ENDS[end])
+        forms = ("which {n} is {w}?", "which {n} is {w}?", "which {n} do you see {w}?", "which {n} stands {w}?")  # fmt: skip
+        before, behind = f"the {end} {noun}", f"the {noun} {rng.choice(_ENDS[end][:2])}"
+    thing = things[0]
+    if not clear or [t.name for t in facts.things].count(thing.name) > 1:
+        return None
+    if rng.random() < 0.65:
+        return rng.choice(forms).format(n=noun, w=said), f"the {thing.name}"
+    the = rng.choice((before, behind))
+    if not by_shape:
+        return f"what shape is {the}?", thing.shape
+    if rng.random() < 0.5:
+        return f"what {a_hue(rng)} is {the}?", thing.colour
+    colour = rng.choice([t.colour for t in things])
+    return f"is {the} {colour}?", yes(colour == thing.colour)
+
+
+def they(facts: Facts, rng: random.Random) -> Asked | None:
+    """Yes and no about all things, called they."""
+    if len(facts.things) < 2:
+        return None
+    dice = rng.random()
+    who = rng.choice(("are they", "are they", "are these", "are the shapes", "are the things"))
+    if dice < 0.6:
+        values = [t.colour if dice < 0.35 else t.shape for t in facts.things]
+        true = len(set(values)) == 1
+        if not true and rng.random() < 0.5:
+            return None  # most pictures would say no
+        value = rng.choice(values)
+        if rng.random() < 0.25:
+            value, true = rng.choice([v for v in (COLOURS if dice < 0.35 else SHAPES) if v not in values]), False
+        return f"{who} {value if dice < 0.35 else plural(value)}?", yes(true)
+    if dice < 0.7:
+        return rng.choice(("do they touch?", f"{who} touching?", "do they overlap?", f"{who} overlapping?")), "no"
+    if len(facts.things) > 2:
+        return None
+    a, b = facts.things
+    across, down = abs(a.x - b.x), abs(a.y - b.y)
+    if max(across, down) < 2.5 * min(across, down):
+        return None
+    beside = rng.random() < 0.5
+    forms = ("{} side by side?", "{} next to each other?", "{} beside each other?", "{} in a row?")
+    if not beside:
+        forms = ("{} on top of each other?", "{} one above the other?", "{} above each other?", "{} stacked?")
+    return rng.choice(forms).format(who), yes((across > down) == beside)

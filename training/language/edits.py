@@ -276,15 +276,53 @@ def _other(scene: Scene, rng: random.Random) -> Edit | None:
     return rng.choice(("again", "draw it again", "once more", "the same again", "repeat", "do it again")), scene
 
 
-_EDITS: tuple[tuple[Callable[[Scene, random.Random], Edit | None], float], ...] = (
-    (_recolour, 28), (_resize, 11), (_reshape, 14), (_add, 28), (_remove, 14), (_reground, 14),
-    (_move, 9), (_other, 10),
+_ORDINALS = (("first", "1st"), ("second", "2nd"), ("third", "3rd"))
+
+
+def _one_of_them(scene: Scene, rng: random.Random) -> Edit | None:
+    """A change of one of several of a kind: the last, or the one whose number is said."""
+    things = scene.things
+    if len(things) < 2 or len({t.shape for t in things}) > 1:
+        return None
+    shape = things[0].shape
+    number = len(things) - 1
+    in_line = scene.arrangement in _LINES
+    if in_line and rng.random() < 0.5:
+        number = rng.randrange(len(things))
+        name = f"the {rng.choice(_ORDINALS[number])} {rng.choice(('one', shape))}"
+    elif len({t.pair for t in things}) == 1:
+        name = rng.choice(("one", "one of them", "just one", "only one", f"one {shape}", f"one of the {plural(shape)}",
+                           "one of these", f"just one of the {plural(shape)}"))  # fmt: skip
+    else:
+        return None
+    thing = things[number]
+    dice = rng.random()
+    if dice < 0.6:
+        colour = rng.choice([c for c in COLOURS if c not in (thing.colour, scene.background)])
+        said, changed = words.colour_word(colour, rng), _changed(scene, number, colour=colour)
+        forms = ("make {} {}", "make {} {}", "now make {} {}", "paint {} {}", "change {} to {}", "turn {} {}",
+                 "color {} {}", "i want {} {}", "can you make {} {}?", "{} should be {}", "{} in {}", "{} {}")  # fmt: skip
+    elif dice < 0.85:
+        shape = rng.choice([s for s in SHAPES if s != thing.shape])
+        said, changed = article(words.shape_word(shape, rng)), _changed(scene, number, shape=shape)
+        forms = ("make {} {}", "turn {} into {}", "change {} to {}", "replace {} with {}", "{} should be {}", "swap {} for {}")
+    else:
+        things = tuple(t for i, t in enumerate(things) if i != number)
+        said, changed = "", _again(scene, things)
+        forms = ("remove {}{}", "delete {}{}", "take {}{} away", "erase {}{}", "drop {}{}", "get rid of {}{}")
+    return rng.choice(forms).format(name, said), changed
+
+
+# With how often each is asked for in the first and in the later part of a training.
+_EDITS: tuple[tuple[Callable[[Scene, random.Random], Edit | None], float, float], ...] = (
+    (_recolour, 28, 26), (_resize, 11, 11), (_reshape, 14, 14), (_add, 28, 30), (_remove, 14, 16),
+    (_reground, 14, 12), (_move, 9, 12), (_other, 10, 9), (_one_of_them, 0, 18),
 )  # fmt: skip
 
 
-def edit(scene: Scene, rng: random.Random) -> Edit:
+def edit(scene: Scene, rng: random.Random, *, late: bool = False) -> Edit:
     """Something to change, and the changed scene."""
     while True:
-        change = rng.choices([e for e, _ in _EDITS], [w for _, w in _EDITS])[0](scene, rng)
+        change = rng.choices([e for e, *_ in _EDITS], [w[late] for _, *w in _EDITS])[0](scene, rng)
         if change is not None:
             return typed(change[0], rng), change[1]

@@ -1,6 +1,7 @@
 """Prompts for pictures as people type them, each with the scene that it asks for."""
 
 import random
+import re
 from dataclasses import dataclass, replace
 
 from training.language import words
@@ -275,6 +276,8 @@ def _four(background: str, rng: random.Random) -> Wanted:
 
 _KINDS = (_one, _bare, _coloured_stranger, _open, _two, _alike, _three, _four)
 _WEIGHTS = (36, 20, 3, 2, 22, 14, 16, 5)
+_LATE_WEIGHTS = (32, 28, 3, 2, 22, 14, 17, 6)
+_QUESTION = re.compile(r"(can|could|would|will|may|are|do|how|what) (you|i|it|we|about)\b", re.IGNORECASE)
 
 
 def _decorate(text: str, rng: random.Random) -> str:
@@ -310,8 +313,8 @@ def _empty(rng: random.Random) -> Prompt:
     return Prompt(typed(_decorate(text, rng), rng), Scene((), background, style, arrangement="empty"))
 
 
-def _unknown(rng: random.Random) -> Prompt:
-    a, b, c = (words.unknown(rng) for _ in range(3))
+def _unknown(rng: random.Random, late: bool) -> Prompt:
+    a, b, c = (words.unknown(rng, late=late) for _ in range(3))
     adjective = rng.choice(words.unknown_words())
     forms = (
         article(a), article(a), a, f"{a} and {b}", f"{article(adjective)} {a}", f"{article(a)} in the {b}",
@@ -326,7 +329,7 @@ def _unknown(rng: random.Random) -> Prompt:
         f"some {a}s in the {b}", f"the {a}", f"one {a} and one {b}", f"{article(a)} holding {article(b)}",
         f"{article(a)} on {article(b)}", f"three {a}s in a row", f"{article(a)} at {b}", f"how to {adjective} {a}",
     )  # fmt: skip
-    text = rng.choice(forms)
+    text = rng.choice(forms[:3] if late and rng.random() < 0.3 else forms)
     if rng.random() < 0.05:
         text = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(rng.randint(2, 14)))
     text = f"{rng.choice(STARTS)} {text}" if rng.random() < 0.35 else text
@@ -334,17 +337,31 @@ def _unknown(rng: random.Random) -> Prompt:
     return Prompt(typed(text.strip() or "x", rng), scene, known=False)
 
 
-def prompt(rng: random.Random, *, wide: bool = False, strange: float = 0.11) -> Prompt:
+def prompt(
+    rng: random.Random, *, wide: bool = False, strange: float = 0.11, late: bool = False
+) -> Prompt:
     """A prompt and what it asks for; the share `strange` names nothing that can be drawn."""
+    asked = _prompt(rng, wide, strange, late)
+    if not late:
+        return asked
+    text = asked.text
+    if _QUESTION.match(text) and rng.random() < 0.6:
+        text = text.rstrip(".!?") + "?"
+    if rng.random() < (0.15 if len(text) < 14 else 0.04):
+        text = words.misspell(text, rng)
+    return replace(asked, text=text)
+
+
+def _prompt(rng: random.Random, wide: bool, strange: float, late: bool) -> Prompt:
     dice = rng.random()
     if not wide and dice < strange:
-        return _empty(rng) if dice < strange / 5 else _unknown(rng)
+        return _empty(rng) if dice < strange / 5 else _unknown(rng, late)
     said = rng.random() < 0.4
     background, style = any_background(rng) if said else (light_background(rng), "plain")
     stripes_alone = said and rng.random() < 0.06
     if stripes_alone:
         background, style = "white", "striped"
-    wanted = rng.choices(_KINDS, _WEIGHTS)[0](background, rng)
+    wanted = rng.choices(_KINDS, _LATE_WEIGHTS if late else _WEIGHTS)[0](background, rng)
     text = wanted.text
     if stripes_alone:
         forms = ("{} on a striped background", "{}, striped background", "{} with stripes behind",

@@ -142,7 +142,7 @@ _ABOUT_NOW = (
 )  # fmt: skip
 
 
-def _ask(scene: Scene, rng: random.Random) -> tuple[str, str]:
+def _ask(scene: Scene, rng: random.Random, late: bool) -> tuple[str, str]:
     facts = facts_of(scene)
     if rng.random() < 0.3:
         said, kind = rng.choice(_ABOUT_NOW)
@@ -152,11 +152,13 @@ def _ask(scene: Scene, rng: random.Random) -> tuple[str, str]:
         if kind == "describe":
             return typed(said, rng), f"{question(facts, rng, 'describe')[1]}"
         return typed(said, rng), things_phrase(facts)
-    said, answer, _ = question(facts, rng)
+    said, answer, _ = question(facts, rng, late=late)
     return said, answer
 
 
-def conversation(rng: random.Random, turns: int, pictures: int) -> list[Turn]:
+def conversation(
+    rng: random.Random, turns: int, pictures: int, *, late: bool = False
+) -> list[Turn]:
     """A conversation of `turns` turns with at most `pictures` pictures, the first turn with one."""
     found: list[Turn] = []
     scene: Scene | None = None
@@ -168,23 +170,23 @@ def conversation(rng: random.Random, turns: int, pictures: int) -> list[Turn]:
         elif scene is None and left:
             if rng.random() < 0.22:
                 scene = random_scene(rng, count=rng.choices((1, 2, 3, 4), (55, 28, 12, 5))[0])
-                found.append(Turn(*_ask(scene, rng), shown=scene))
+                found.append(Turn(*_ask(scene, rng, late), shown=scene))
             else:
-                asked = prompt(rng, strange=0.03)
+                asked = prompt(rng, strange=0.03, late=late)
                 if len(asked.scene.things) > 2 and rng.random() < 0.6:
-                    asked = prompt(rng, strange=0.03)  # most begin with little
+                    asked = prompt(rng, strange=0.03, late=late)  # most begin with little
                 scene = asked.scene
                 found.append(Turn(asked.text, announced(scene), drawn=scene))
         elif scene is not None and left and dice < 0.66:
-            said, scene = edit(scene, rng)
+            said, scene = edit(scene, rng, late=late)
             found.append(Turn(said, announced(scene), drawn=scene))
         elif left and dice < 0.74:
-            asked = prompt(rng, strange=0.02)
+            asked = prompt(rng, strange=0.02, late=late)
             before = rng.choice(("now ", "next, ", "and now ", "")) if rng.random() < 0.4 else ""
             scene = asked.scene
             found.append(Turn(before + asked.text, announced(scene), drawn=scene))
         elif scene is not None:
-            found.append(Turn(*_ask(scene, rng)))
+            found.append(Turn(*_ask(scene, rng, late)))
     return found
 
 

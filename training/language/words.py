@@ -183,6 +183,78 @@ OBJECTS = (
 )  # fmt: skip
 
 
+# More of them, for the later part of a training.
+EVERYDAY = """
+airport alarm album alley alligator ambulance anchor ankle apartment apron aquarium armchair army
+arrow artist aunt autumn avocado axe backpack bacon badge bakery balcony ballet bamboo bandage banjo
+bank barn basement bat bath bathroom battle bay beans beard beaver bedroom beer beetle bell belt
+bench berry bike bill billboard bishop bison blanket blender blizzard blouse bonfire boot border boss
+boy bracelet brain branch bride broccoli brother brush bucket buffalo bull bulldozer bunny burger
+burrito bush businessman butcher butter cab cabbage cabin cabinet cable cactus cafe calculator calendar
+calf camel campfire canal canoe canyon cape caravan carnival carpet carriage carrot cartoon cathedral
+cattle cave ceiling celebration cello cemetery chain champion cheetah chef cherry chess chicken chimney
+chimpanzee chin chipmunk choir cigar circus classroom cliff climber closet clothes clown coach coast coat
+cobra cockroach coconut coffee college comb comet concert cook cookie coral corridor cottage couch
+country couple courtyard cousin cowboy coyote cradle crane crayon creek cricket crocodile crow crowd
+crown cruise cucumber curtain cushion customer cyclist dad daisy dam dance daughter dawn deer dentist
+desk detective dessert diary dinner dish dock dolphin donkey dragonfly drawer dream driver driveway
+drone dusk dust eagle ear earthquake eel elbow elevator elf emperor engine engineer envelope evening
+eyebrow factory fairy falcon family fan farm father feather fence ferry festival fiddle field fig
+finger fireman fireplace fireworks fisherman flame flamingo flash flashlight flea fleet flood flour flute fly
+fog folder football fork fortress fountain freezer fridge friend fruit funeral fur furniture galaxy
+gallery gang garage garlic gate gazelle giant ginger girl glacier glasses globe glove goalkeeper goldfish
+goose gorilla gown grandma grandpa grape grass grasshopper grave grill grocery guard guest gym hail
+hair hairdresser hallway hammer hammock hamster harbor hare harp harvest hawk hay headphones hedge
+heron highway hiker hill hippo hobby hockey hole holiday home hood hook horn hotel hurricane husband hut
+ice iceberg igloo insect iron jacket jaguar jail jam jar jazz jeans jeep jellyfish jet jewel jogger
+joke journey judge juice jungle kayak kettle key kid kite knee koala ladder lady ladybug lamb lantern
+lava lawn lawyer leopard letter lettuce library lighthouse lightning lily lime lizard llama lobster lock
+locomotive lorry luggage lunch machine magazine magician mailbox mailman mammoth mango map maple market marriage
+mask meadow meal meat mechanic medicine melon menu meteor microphone microscope microwave milk mill miner
+minister mole mom money monk moose morning mosque mosquito moth mother motor motorbike mouth movie mud
+muffin mug museum mushroom music musician mustache neck necklace needle nephew nest newspaper niece night
+noodle nose notebook nun nurse nut oak oasis octopus office oil olive omelette opera orchard orchestra
+ostrich otter oven ox oyster package painter palace palm pan pancake parade parent park parrot party
+passenger pasta path patient paw peach peacock peanut pear peasant pelican pen pepper perfume photo
+photographer picnic pie pigeon pillow pilot pine pineapple pirates pistol plant plate platypus playground
+plum plumber pocket poem poet police policeman pond pony pool pope popcorn porch port porcupine possum
+postcard poster pot potato pottery priest printer prison professor pump pumpkin pyjamas quail queue quilt
+raccoon race radio raft railway raincoat ram raspberry rat raven razor refrigerator reindeer restaurant
+rhino ribbon rice rifle rooster roof room root rope rose rug ruins runner sailboat sailor salad
+salmon salt samurai sand sandal sandcastle sandwich sauce saucer sauna sausage saw saxophone scarecrow scarf
+school scientist scissors scooter scorpion screwdriver sculpture sea seagull seahorse seal secretary seed
+selfie shadow shampoo shed shelf shell shepherd shirt shop shore shovel shower shrimp sink sister skeleton
+ski skier skirt skull skunk sky skyscraper sled sleigh sloth smile smoke snowman soap sock soda son song
+soup spaceship spaghetti sparrow spinach sponge spring squid stable stadium stairs station steak stool
+stork storm stove strawberry stream student submarine subway suitcase suit summer superhero supermarket
+surfer swamp swan sweater swing sword taco tail tailor tank taxi tea team teapot teenager telephone
+telescope television temple tent termite theater throne thunder tie toad toaster toilet tomato tongue tool
+toothbrush tornado tortoise tourist towel town tractor traffic trailer tram tray treasure trombone trousers
+trout trumpet tsunami tulip tuna tunnel turkey turnip tuxedo uncle uniform university vacuum valley van
+vase vegetable vet video viking villa volcano vulture waffle wagon waiter waitress wallet wallpaper walnut
+walrus wand war wardrobe warrior washing wasp watch waterfall wave weather wedding weed werewolf wife wig wind
+windmill window wine wing winter witch wood woodpecker wool world worm wrist writer yacht yak yard yogurt
+zoo angry ancient beautiful broken busy calm cheap clever cold crazy cute dangerous dead delicious dirty dry
+elegant evil expensive famous fantastic fast fat fluffy foggy fresh friendly frozen funny furry futuristic
+gentle gigantic grumpy haunted heavy hungry jolly lazy lonely loud lovely magical medieval mysterious
+modern noisy old peaceful poor pretty proud quiet rainy realistic rich rusty sad scary shiny shy silly
+sleepy slow smart snowy soft spooky stormy strange strong stylish surreal sweet tall thick thin tired
+tropical ugly vintage warm weak wet wild windy wise wooden young arguing baking barking biking boiling
+boxing breathing building burning buying camping chasing cleaning climbing cooking counting crawling crying
+cutting dancing digging diving dreaming drinking driving eating falling farming fighting fishing floating flying
+gardening giving hiding hiking hugging hunting jogging jumping kicking kissing knitting laughing learning
+lifting listening living looking marching melting painting parking paying petting playing praying pulling
+pushing racing reading riding rowing running sailing sewing shopping shouting singing sitting skating
+sleeping sliding smiling sneezing speaking spinning standing studying surfing swimming talking teaching
+throwing travelling typing waiting walking washing watching wearing whispering winning working writing
+yawning democracy freedom happiness history justice language memory mathematics nature philosophy physics
+politics religion science silence society time truth africa america berlin brazil california canada china
+egypt england europe france germany greece india italy japan london mars mexico moscow paris rome russia
+spain texas tokyo venice alice bob charles david elizabeth emma john julia maria mary michael napoleon
+peter sarah shakespeare einstein mozart picasso
+"""
+
+
 def known_words() -> tuple[str, ...]:
     """Every single word that names something of the world, lower case, sorted."""
     phrases: list[str] = [*COLOURS, *SHAPES, *BACKGROUNDS, "striped", "stripes", "background"]
@@ -239,8 +311,16 @@ def unicode_objects() -> tuple[str, ...]:
     return _strange(names.lower(), 12)
 
 
-def unknown(rng: random.Random) -> str:
-    """Something that the world does not have."""
+@cache
+def everyday_words() -> tuple[str, ...]:
+    """Words of everyday life that mean nothing in the picture world."""
+    return tuple(word for word in EVERYDAY.split() if word not in known_words())
+
+
+def unknown(rng: random.Random, *, late: bool = False) -> str:
+    """Something that the world does not have; `late` in a training also of what people do all day."""
+    if late and rng.random() < 0.5:
+        return rng.choice(everyday_words())
     dice = rng.random()
     if dice < 0.4:
         return rng.choice(OBJECTS)

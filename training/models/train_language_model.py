@@ -27,20 +27,32 @@ from training.models.language_model import Gemma, GemmaConfig
 from training.models.muon import Muon, small_state
 from training.scenes import random_scene
 
-STEPS = 6700
-WARM_UP, DECAY_SHARE = 60, 0.7
+# Two parts. In each the rate falls to zero; what the first learned least weighs more in the second.
+FIRST_STEPS = 6700
+STEPS = FIRST_STEPS + 5800
+WARM_UP, DECAY_SHARE, LATE_RATE = 60, 0.7, 0.6
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 400
-# What one process learns from in a cycle of eight steps: kind -> steps.
-CYCLE = {
-    "draw": (0, 2, 4, 5, 6),
-    "guided": (3, 7),
-    "seen": range(8),
-    "talk": (0, 1, 3, 5, 7),
-    "wide": (1, 5),
-    "look": (0, 2, 4, 6),
-}
+# What one process learns from in a cycle of eight steps, in each part: kind -> steps.
+CYCLES = (
+    {
+        "draw": (0, 2, 4, 5, 6),
+        "guided": (3, 7),
+        "seen": range(8),
+        "talk": (0, 1, 3, 5, 7),
+        "wide": (1, 5),
+        "look": (0, 2, 4, 6),
+    },
+    {
+        "draw": (0, 2, 4, 5, 6),
+        "guided": (3, 7),
+        "seen": range(8),
+        "talk": (0, 1, 2, 3, 4, 5, 7),
+        "wide": (1,),
+        "look": (0, 2, 4, 6),
+    },
+)
 CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.8, "talk": 0.8, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.35}
 MARK_WEIGHTS = {"draw": 0.2, "guided": 0.2, "wide": 0.2, "talk": 0.5, "seen": 0.5, "look": 0.5}
@@ -55,8 +67,12 @@ def half() -> torch.autocast:
 
 
 def rate(step: int, steps: int) -> float:
-    """Warm-up, constant, then straight down to zero."""
-    return min(1.0, (step + 1) / WARM_UP, (steps - step) / (DECAY_SHARE * steps))
+    """Warm-up, constant, straight down to zero; then, warmed up again, straight down to zero. (A
+    restart as in SGDR, arXiv 1608.03983.)"""
+    left = FIRST_STEPS - step
+    if left > 0:
+        return min(1.0, (step + 1) / WARM_UP, left / (DECAY_SHARE * FIRST_STEPS))
+    return LATE_RATE * min((1 - left) / WARM_UP, (steps - step) / (steps - FIRST_STEPS))
 
 
 def logits_of(model: Gemma, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -196,7 +212,8 @@ class Run:
     def learn(self, step: int, losses: dict[str, list[float]]) -> int:
         """One step; how many tokens it took."""
         tokens = 0
-        for kind, steps in CYCLE.items():
+        self.mixture.late = step >= FIRST_STEPS
+        for kind, steps in CYCLES[self.mixture.late].items():
             if step % 8 not in steps:
                 continue
             batch = getattr(self.mixture, kind)(TOKENS)
