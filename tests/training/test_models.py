@@ -61,3 +61,16 @@ def test_half_of_the_layers_give_the_states_of_the_middle():
     last, middle = model(ids)
     assert torch.equal(model(ids, half=True)[1], middle)
     assert not torch.allclose(last, middle)
+
+
+def test_the_rate_falls_to_zero_in_each_part():
+    from training.models.train_language_model import FIRST_STEPS, LATE_RATE, STEPS, WARM_UP, rate
+
+    rates = [rate(step, STEPS) for step in range(STEPS)]
+    assert rates[WARM_UP] == rates[1000] == 1.0
+    assert 0 < rates[FIRST_STEPS - 1] < 1e-3 > rates[-1] > 0
+    second = rates[FIRST_STEPS:]
+    assert second[0] < 0.02 < max(second) <= LATE_RATE
+    peak = second.index(max(second))
+    assert WARM_UP - 2 <= peak <= WARM_UP
+    assert all(a > b for a, b in zip(second[peak:], second[peak + 1 :], strict=False))

@@ -368,7 +368,7 @@ _ENDS = {
     "right": ("on the right", "to the right", "further right"),
     "top": ("at the top", "on top", "higher", "above"),
     "bottom": ("at the bottom", "lower", "below"),
-}  # fmt: skip
+}
 
 
 def which(facts: Facts, rng: random.Random) -> Asked | None:
@@ -381,37 +381,54 @@ def which(facts: Facts, rng: random.Random) -> Asked | None:
     kind = rng.choice(several)
     things = [t for t, k in zip(facts.things, kinds, strict=True) if k == kind]
     noun = kind if by_shape else f"{kind} {rng.choice(('thing', 'shape', 'one'))}"
-    if rng.random() < 0.5:
-        more = rng.random() < 0.5
-        things.sort(key=lambda t: -t.side if more else t.side)
-        sides = sorted((things[0].side, things[1].side))
-        clear = sides[1] >= 1.3 * sides[0]
-        two = ("larger", "bigger") if more else ("smaller",)
-        words = (("largest", "biggest") if more else ("smallest",)) + two * (len(things) == 2)
-        said = rng.choice(words)
-        forms = ("which {n} is {w}?", "which {n} is the {w}?", "which {n} is {w}, do you think?", "which is the {w} {n}?")  # fmt: skip
-        before, behind = f"the {said} {noun}", f"the {noun} that is {said}"
-    else:
-        end = rng.choice(list(_ENDS))
-        sign = -1 if end in ("right", "bottom") else 1
-        places = {id(t): sign * (t.x if end in ("left", "right") else t.y) for t in things}
-        things.sort(key=lambda t: places[id(t)])
-        clear = places[id(things[1])] - places[id(things[0])] > 0.14
-        said = rng.choice(_ENDS[end])
-        forms = ("which {n} is {w}?", "which {n} is {w}?", "which {n} do you see {w}?", "which {n} stands {w}?")  # fmt: skip
-        before, behind = f"the {end} {noun}", f"the {noun} {rng.choice(_ENDS[end][:2])}"
-    thing = things[0]
-    if not clear or [t.name for t in facts.things].count(thing.name) > 1:
+    pick = _by_size if rng.random() < 0.5 else _by_place
+    thing, questions, names = pick(things, noun, rng)
+    if thing is None or [t.name for t in facts.things].count(thing.name) > 1:
         return None
     if rng.random() < 0.65:
-        return rng.choice(forms).format(n=noun, w=said), f"the {thing.name}"
-    the = rng.choice((before, behind))
+        return rng.choice(questions), f"the {thing.name}"
+    the = rng.choice(names)
     if not by_shape:
         return f"what shape is {the}?", thing.shape
     if rng.random() < 0.5:
         return f"what {a_hue(rng)} is {the}?", thing.colour
     colour = rng.choice([t.colour for t in things])
     return f"is {the} {colour}?", yes(colour == thing.colour)
+
+
+# A thing, if it is clear which, questions whose answer it is, and what it may be called.
+Picked = tuple[Fact | None, tuple[str, ...], tuple[str, ...]]
+
+
+def _by_size(things: list[Fact], noun: str, rng: random.Random) -> Picked:
+    """The largest or smallest."""
+    more = rng.random() < 0.5
+    first, second = sorted(things, key=lambda t: -t.side if more else t.side)[:2]
+    words = ("largest", "biggest") if more else ("smallest",)
+    if len(things) == 2:
+        words += ("larger", "bigger") if more else ("smaller",)
+    word = rng.choice(words)
+    questions = (f"which {noun} is {word}?", f"which {noun} is the {word}?",
+                 f"which {noun} is {word}, do you think?", f"which is the {word} {noun}?")  # fmt: skip
+    small, large = sorted((first.side, second.side))
+    names = (f"the {word} {noun}", f"the {noun} that is {word}")
+    return first if large >= 1.3 * small else None, questions, names
+
+
+def _by_place(things: list[Fact], noun: str, rng: random.Random) -> Picked:
+    """The one furthest to one side."""
+    end = rng.choice(list(_ENDS))
+    sign = -1 if end in ("right", "bottom") else 1
+
+    def place(thing: Fact) -> float:
+        return sign * (thing.x if end in ("left", "right") else thing.y)
+
+    first, second = sorted(things, key=place)[:2]
+    said = rng.choice(_ENDS[end])
+    questions = (f"which {noun} is {said}?", f"which {noun} is {said}?",
+                 f"which {noun} do you see {said}?", f"which {noun} stands {said}?")  # fmt: skip
+    names = (f"the {end} {noun}", f"the {noun} {rng.choice(_ENDS[end][:2])}")
+    return first if place(second) - place(first) > 0.14 else None, questions, names
 
 
 def they(facts: Facts, rng: random.Random) -> Asked | None:
