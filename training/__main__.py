@@ -3,7 +3,7 @@
 Every stage leaves its result in FOLDER and is skipped, or gone on with, when that is there: stop
 with Ctrl-C and start the same command again. The checkpoint in the official PyTorch layout is
 written to CHECKPOINT. Stages: tokenizer (seconds), VQGAN (half an hour on 2 idle cores), language
-model (an hour and three quarters, twice that where the CPU has no bfloat16).
+model (three and a half hours, twice that where the CPU has no bfloat16).
 """
 
 import argparse
