@@ -18,7 +18,7 @@ from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
 from training.world import CELL, COLUMNS, ROWS, WIDE_COLUMNS, render
 
-RECOMMENDED = {"guidance": 2.0, "temperature": 0.5, "top_k": 64, "top_p": 0.9}
+RECOMMENDED = {"guidance": 1.5, "temperature": 0.6, "top_k": 64, "top_p": 0.9}
 SIZES = (f"{COLUMNS * CELL}x{ROWS * CELL}", f"{WIDE_COLUMNS * CELL}x{ROWS * CELL}")
 NOTE = (
     "The bundled model knows coloured shapes only: circle, square, triangle, star, ring, cross, "
