@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.cells import tone_codes
-from training.language.facts import Fact, Facts, third
+from training.language.facts import Fact, Facts, differ_in_size, third
 from training.world import BACKGROUNDS, COLOURS, ROWS, SHAPES, STYLES
 
 # A thing's shape, place across and down, size; things so far (5: no shapes at all); the background;
@@ -114,8 +114,7 @@ def _extreme(facts: Facts, word: str) -> list[Fact]:
         return []
     if word in ("largest", "biggest", "larger", "bigger"):
         things.reverse()
-    first, second = sorted((things[0].side, things[1].side))
-    return things[:1] if second >= 1.3 * first else []
+    return things[:1] if differ_in_size(things[0], things[1]) else []
 
 
 class MarkHead(nn.Module):

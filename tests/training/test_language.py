@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.language import comparing, edits, questions, talk, words
+from training.language import comparing, edits, questions, talk, together, words
 from training.language.facts import Fact, Facts, caption
 from training.language.prompts import prompt
 from training.scenes import arrange
@@ -103,7 +103,7 @@ def test_they_are_all_things():
     alike = Facts((BLUE_STAR, replace(BLUE_STAR, x=0.2)), "white")
     rng, found = random.Random(8), {}
     for _ in range(400):
-        found |= dict([comparing.they(alike, rng) or ("", "")])
+        found |= dict([together.they(alike, rng) or ("", "")])
     assert found["are they blue?"] == found["are they stars?"] == "yes"
     assert found["are they side by side?"] == found["are these next to each other?"] == "yes"
     assert found["are they stacked?"] == found["do they touch?"] == "no"

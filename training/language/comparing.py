@@ -1,4 +1,4 @@
-"""Questions about several things at once: how they stand, how they compare, what all of them are."""
+"""Questions about some of several things: how they stand, how they compare, which is meant."""
 
 import random
 
@@ -8,15 +8,15 @@ from training.language.facts import (
     Asked,
     Fact,
     Facts,
-    a_colour,
     a_hue,
+    differ_in_size,
     named_once,
     relative_side,
     stands,
     third,
     yes,
 )
-from training.language.words import NUMBERS, article, listed, plural
+from training.language.words import article
 from training.scenes import PLACES
 from training.world import COLOURS, SHAPES
 
@@ -81,7 +81,7 @@ def compare(facts: Facts, rng: random.Random) -> Asked | None:
         ("they", "they", "the two", "the shapes", "both", "the two shapes", "the things")
     )
     if dice < 0.4:
-        if max(a.side, b.side) < 1.3 * min(a.side, b.side):
+        if not differ_in_size(a, b):
             return None
         big = a.side > b.side
         larger, smaller = (a, b) if big else (b, a)
@@ -172,47 +172,6 @@ def at(facts: Facts, rng: random.Random) -> Asked | None:
     return rng.choice(forms).format(w=where), article(fitting[0].name) if fitting else "nothing"
 
 
-def everything(facts: Facts, rng: random.Random) -> Asked | None:
-    """What all of them have in common, or not."""
-    asked = _everything(facts, rng)
-    # Most pictures would say no.
-    return None if asked and asked[1] == "no" and rng.random() < 0.55 else asked
-
-
-def _everything(facts: Facts, rng: random.Random) -> Asked | None:
-    count = len(facts.things)
-    if count < 2:
-        return None
-    colours, shapes = [t.colour for t in facts.things], [t.shape for t in facts.things]
-    both = ["they both", "both", "both of them", "both shapes", "the two"] * 2
-    they = ["they all", "all of them", "all the shapes", "all shapes", "all things"]
-    who = rng.choice(they + (both if count == 2 else ["they"]))
-    dice = rng.random()
-    if dice < 0.4:
-        colour = rng.choice(colours) if rng.random() < 0.8 else rng.choice(list(COLOURS))
-        said = a_colour(colour, rng)
-        true = all(c == colour for c in colours)
-        if rng.random() < 0.4:
-            forms = ("is everything {}?", "is everything {} here?", "is every shape {}?", "is each thing {}?")  # fmt: skip
-            return rng.choice(forms).format(said), yes(true)
-        return f"are {who} {said}?", yes(true)
-    if dice < 0.6:
-        shape = rng.choice(shapes) if rng.random() < 0.8 else rng.choice(SHAPES)
-        forms = (
-            f"are {who} {plural(shape)}?",
-            f"is everything {article(shape)}?",
-            f"is every shape {article(shape)}?",
-        )
-        return rng.choice(forms), yes(all(s == shape for s in shapes))
-    values, what = (colours, rng.choice(("color", "colour"))) if dice < 0.85 else (shapes, "shape")
-    alike = len(set(values)) == 1
-    if rng.random() < 0.3:
-        forms = ("are {} of different {}s?", "do {} have different {}s?", "have {} different {}s?")
-        return rng.choice(forms).format(who, what), yes(len(set(values)) == len(values))
-    forms = ("are {} the same {}?", "do {} have the same {}?", "have {} the same {}?", "are {} of the same {}?")  # fmt: skip
-    return rng.choice(forms).format(who, what), yes(alike)
-
-
 def either(facts: Facts, rng: random.Random) -> Asked | None:
     """One of two that the question names."""
     named = named_once(facts, rng)
@@ -239,62 +198,6 @@ def _shuffled(true: str, all_values: list[str], rng: random.Random) -> list[str]
     return pair
 
 
-def number(facts: Facts, rng: random.Random) -> Asked | None:
-    """How many kinds there are; yes and no about numbers; which of two there is more of."""
-    dice = rng.random()
-    if dice < 0.35:
-        return _kinds(facts, rng)
-    if dice < 0.75 or len(facts.things) < 2:
-        return _so_many(facts, rng)
-    return _more(facts, rng)
-
-
-def _kinds(facts: Facts, rng: random.Random) -> Asked | None:
-    by_colour = rng.random() < 0.6
-    values = {t.colour if by_colour else t.shape for t in facts.things}
-    if not values:
-        return None
-    forms = ("how many {} are there?", "how many {} do you see?", "how many {}?", "how many {} has it?")  # fmt: skip
-    form = rng.choice(forms)
-    colours = ("colors", "colours", "different colors", "different colours")
-    kinds = rng.choice(colours if by_colour else ("different shapes", "kinds of shapes"))
-    return form.format(kinds), NUMBERS[len(values)]
-
-
-def _so_many(facts: Facts, rng: random.Random) -> Asked:
-    there = len(facts.things)
-    asked = there + rng.choice((0, 0, 0, -1, 1))
-    noun = rng.choice(("shape", "thing", "object"))
-    if facts.things and rng.random() < 0.5:
-        thing = rng.choice(facts.things)
-        noun, there = thing.shape, sum(t.shape == thing.shape for t in facts.things)
-        if rng.random() < 0.3:
-            noun, there = thing.name, sum(t.name == thing.name for t in facts.things)
-        asked = there + rng.choice((0, 0, 1, -1))
-    asked = max(1, min(4, asked))
-    many, word = plural(noun), NUMBERS[asked]
-    if rng.random() < 0.3:
-        forms = ("is there more than one {o}?", "are there several {m}?", "do you see more than one {o}?")  # fmt: skip
-        return rng.choice(forms).format(o=noun, m=many), yes(there > 1)
-    if asked == 1:
-        forms = ("is there only one {}?", "is there just one {}?", "is there exactly one {}?")
-        return rng.choice(forms).format(noun), yes(there == 1)
-    forms = ("are there {}?", "do you see {}?", "are there exactly {}?", "does the picture show {}?",
-             "is it {}?", "are these {}?")  # fmt: skip
-    return rng.choice(forms).format(f"{word} {many}"), yes(there == asked)
-
-
-def _more(facts: Facts, rng: random.Random) -> Asked | None:
-    shapes = sorted({t.shape for t in facts.things})
-    if len(shapes) < 2:
-        return None
-    a, b = rng.sample(shapes, 2)
-    first, second = (sum(t.shape == s for t in facts.things) for s in (a, b))
-    if rng.random() < 0.5 and first != second:
-        return f"are there more {plural(a)} or {plural(b)}?", plural(a if first > second else b)
-    return f"are there more {plural(a)} than {plural(b)}?", yes(first > second)
-
-
 def same(facts: Facts, rng: random.Random) -> Asked | None:
     """Whether two named things share a colour, a shape or a size; which of two is larger."""
     if len(facts.things) < 2:
@@ -312,7 +215,7 @@ def same(facts: Facts, rng: random.Random) -> Asked | None:
                  "does the {a} have the same {h} as the {b}?", "are the {a} and the {b} the same {h}?")  # fmt: skip
         return rng.choice(forms).format(a=one, b=two, h=hue), yes(a.colour == b.colour)
     ratio = a.side / b.side
-    if 1 / 1.3 < ratio < 1.3:
+    if not differ_in_size(a, b):
         if 1 / 1.08 < ratio < 1.08 and dice < 0.6:
             forms = ("is the {a} as big as the {b}?", "are the {a} and the {b} the same size?")
             return rng.choice(forms).format(a=one, b=two), "yes"
@@ -336,7 +239,7 @@ def most(facts: Facts, rng: random.Random) -> Asked | None:
     by_size = sorted(facts.things, key=lambda t: -t.side)
     more = rng.random() < 0.5
     first, second = (by_size[0], by_size[1]) if more else (by_size[-1], by_size[-2])
-    if max(first.side, second.side) < 1.3 * min(first.side, second.side):
+    if not differ_in_size(first, second):
         return None
     if sum(t.name == first.name for t in facts.things) > 1:
         return None
@@ -344,23 +247,6 @@ def most(facts: Facts, rng: random.Random) -> Asked | None:
     forms = ("which is the {} one?", "which shape is the {}?", "what is the {} shape?", "which one is the {}?",
              "what is the {} thing?", "which is the {}?")  # fmt: skip
     return rng.choice(forms).format(word), f"the {first.name}"
-
-
-def colours_of(facts: Facts, rng: random.Random) -> Asked | None:
-    """The colour of several of one shape; the colours of all."""
-    shapes = [t.shape for t in facts.things]
-    several = sorted({s for s in shapes if shapes.count(s) > 1})
-    if several and rng.random() < 0.7:
-        shape = rng.choice(several)
-        hues = list(dict.fromkeys(t.colour for t in facts.things if t.shape == shape))
-        hue = a_hue(rng) + rng.choice(("", "s" if len(hues) > 1 else ""))
-        forms = ("what {h} are the {s}?", "which {h} are the {s}?", "what's the {h} of the {s}?", "what {h} do the {s} have?")  # fmt: skip
-        return rng.choice(forms).format(h=hue, s=plural(shape)), listed(hues)
-    if len(facts.things) < 2:
-        return None
-    hues = list(dict.fromkeys(t.colour for t in facts.things))
-    forms = ("what {h} are they?", "which {h} are they?", "what {h} do they have?", "what are their {h}s?")  # fmt: skip
-    return rng.choice(forms).format(h=a_hue(rng)), listed(hues)
 
 
 _ENDS = {
@@ -410,9 +296,8 @@ def _by_size(things: list[Fact], noun: str, rng: random.Random) -> Picked:
     word = rng.choice(words)
     questions = (f"which {noun} is {word}?", f"which {noun} is the {word}?",
                  f"which {noun} is {word}, do you think?", f"which is the {word} {noun}?")  # fmt: skip
-    small, large = sorted((first.side, second.side))
     names = (f"the {word} {noun}", f"the {noun} that is {word}")
-    return first if large >= 1.3 * small else None, questions, names
+    return first if differ_in_size(first, second) else None, questions, names
 
 
 def _by_place(things: list[Fact], noun: str, rng: random.Random) -> Picked:
@@ -429,33 +314,3 @@ def _by_place(things: list[Fact], noun: str, rng: random.Random) -> Picked:
                  f"which {noun} do you see {said}?", f"which {noun} stands {said}?")  # fmt: skip
     names = (f"the {end} {noun}", f"the {noun} {rng.choice(_ENDS[end][:2])}")
     return first if place(second) - place(first) > 0.14 else None, questions, names
-
-
-def they(facts: Facts, rng: random.Random) -> Asked | None:
-    """Yes and no about all things, called they."""
-    if len(facts.things) < 2:
-        return None
-    dice = rng.random()
-    who = rng.choice(("are they", "are they", "are these", "are the shapes", "are the things"))
-    if dice < 0.6:
-        values = [t.colour if dice < 0.35 else t.shape for t in facts.things]
-        true = len(set(values)) == 1
-        if not true and rng.random() < 0.5:
-            return None  # most pictures would say no
-        value = rng.choice(values)
-        if rng.random() < 0.25:
-            value, true = rng.choice([v for v in (COLOURS if dice < 0.35 else SHAPES) if v not in values]), False
-        return f"{who} {value if dice < 0.35 else plural(value)}?", yes(true)
-    if dice < 0.7:
-        return rng.choice(("do they touch?", f"{who} touching?", "do they overlap?", f"{who} overlapping?")), "no"
-    if len(facts.things) > 2:
-        return None
-    a, b = facts.things
-    across, down = abs(a.x - b.x), abs(a.y - b.y)
-    if max(across, down) < 2.5 * min(across, down):
-        return None
-    beside = rng.random() < 0.5
-    forms = ("{} side by side?", "{} next to each other?", "{} beside each other?", "{} in a row?")
-    if not beside:
-        forms = ("{} on top of each other?", "{} one above the other?", "{} above each other?", "{} stacked?")
-    return rng.choice(forms).format(who), yes((across > down) == beside)

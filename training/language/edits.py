@@ -178,7 +178,6 @@ def _add(scene: Scene, rng: random.Random) -> Edit | None:
         noun = rng.choice(("another one", "one more", "another", f"another {shape}", f"a second {shape}"))
         if len({t.pair for t in scene.things}) > 1:
             noun = f"another {colour} {shape}"
-            shape, colour = scene.things[-1].shape, scene.things[-1].colour
     thing = Thing(shape, colour, size)
     verb = rng.choice(("add", "add", "add", "now add", "put", "draw", "and", "please add", "can you add", "also", "place"))
     if count == 1:

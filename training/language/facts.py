@@ -81,6 +81,11 @@ def facts_of(scene: Scene) -> Facts:
     return Facts(ordered(things), scene.background, scene.style)
 
 
+def differ_in_size(a: Fact, b: Fact) -> bool:
+    """Whether one of two things is plainly the larger: by three tenths at least."""
+    return max(a.side, b.side) >= 1.3 * min(a.side, b.side)
+
+
 def relative_side(a: Fact, b: Fact) -> str:
     """How a stands to b: left of, right of, above, below."""
     across, down = b.x - a.x, b.y - a.y

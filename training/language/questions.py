@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from training.language import comparing
+from training.language import comparing, together
 from training.language.facts import (
     FAR,
     NEAR,
@@ -333,16 +333,16 @@ QUESTIONS: dict[str, tuple[Maker, float, float]] = {
     "relation": (comparing.relation, 12, 12),
     "compare": (comparing.compare, 12, 13),
     "at": (comparing.at, 5, 5),
-    "everything": (comparing.everything, 8, 8),
+    "everything": (together.everything, 8, 8),
     "either": (comparing.either, 4, 4),
-    "number": (comparing.number, 9, 11),
+    "number": (together.number, 9, 11),
     "same": (comparing.same, 8, 11),
     "most": (comparing.most, 7, 11),
-    "colours of": (comparing.colours_of, 4, 7),
+    "colours of": (together.colours_of, 4, 7),
     "size": (_size, 4, 4),
     "background": (_background, 7, 7),
     "which": (comparing.which, 0, 10),
-    "they": (comparing.they, 0, 7),
+    "they": (together.they, 0, 7),
 }
 
 

@@ -150,7 +150,7 @@ def _ask(scene: Scene, rng: random.Random, late: bool) -> tuple[str, str]:
             number = words.NUMBERS[len(scene.things)] if scene.things else "none"
             return typed(said, rng), number
         if kind == "describe":
-            return typed(said, rng), f"{question(facts, rng, 'describe')[1]}"
+            return typed(said, rng), question(facts, rng, 'describe')[1]
         return typed(said, rng), things_phrase(facts)
     said, answer, _ = question(facts, rng, late=late)
     return said, answer

@@ -314,7 +314,8 @@ def unicode_objects() -> tuple[str, ...]:
 @cache
 def everyday_words() -> tuple[str, ...]:
     """Words of everyday life that mean nothing in the picture world."""
-    return tuple(word for word in EVERYDAY.split() if word not in known_words())
+    known = set(known_words())
+    return tuple(word for word in EVERYDAY.split() if word not in known)
 
 
 def unknown(rng: random.Random, *, late: bool = False) -> str:
