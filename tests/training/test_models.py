@@ -70,6 +70,7 @@ def test_the_rate_falls_to_zero_in_each_part():
     assert rates[WARM_UP] == rates[1000] == 1.0
     assert 0 < rates[FIRST_STEPS - 1] < 1e-3 > rates[-1] > 0
     second = rates[FIRST_STEPS:]
+    assert 0 < rate(499, 500) < 0.01  # of a short run, too
     assert second[0] < 0.02 < max(second) <= LATE_RATE
     peak = second.index(max(second))
     assert WARM_UP - 2 <= peak <= WARM_UP

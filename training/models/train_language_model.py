@@ -34,25 +34,16 @@ WARM_UP, DECAY_SHARE, LATE_RATE = 60, 0.7, 0.6
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
 SAVE_SECONDS, REPORT_EVERY, CHECK_EVERY = 240, 20, 400
-# What one process learns from in a cycle of eight steps, in each part: kind -> steps.
-CYCLES = (
-    {
-        "draw": (0, 2, 4, 5, 6),
-        "guided": (3, 7),
-        "seen": range(8),
-        "talk": (0, 1, 3, 5, 7),
-        "wide": (1, 5),
-        "look": (0, 2, 4, 6),
-    },
-    {
-        "draw": (0, 2, 4, 5, 6),
-        "guided": (3, 7),
-        "seen": range(8),
-        "talk": (0, 1, 2, 3, 4, 5, 7),
-        "wide": (1,),
-        "look": (0, 2, 4, 6),
-    },
-)
+# What one process learns from in a cycle of eight steps: kind -> steps; and in the second part.
+CYCLE = {
+    "draw": (0, 2, 4, 5, 6),
+    "guided": (3, 7),
+    "seen": range(8),
+    "talk": (0, 1, 3, 5, 7),
+    "wide": (1, 5),
+    "look": (0, 2, 4, 6),
+}
+LATE_CYCLE = CYCLE | {"talk": (0, 1, 2, 3, 4, 5, 7), "wide": (1,)}
 CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.8, "talk": 0.8, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.35}
 MARK_WEIGHTS = {"draw": 0.2, "guided": 0.2, "wide": 0.2, "talk": 0.5, "seen": 0.5, "look": 0.5}
@@ -68,10 +59,11 @@ def half() -> torch.autocast:
 
 def rate(step: int, steps: int) -> float:
     """Warm-up, constant, straight down to zero; then, warmed up again, straight down to zero. (A
-    restart as in SGDR, arXiv 1608.03983.)"""
-    left = FIRST_STEPS - step
+    restart as in SGDR, arXiv 1608.03983.) A shorter run has the first part alone."""
+    first = min(steps, FIRST_STEPS)
+    left = first - step
     if left > 0:
-        return min(1.0, (step + 1) / WARM_UP, left / (DECAY_SHARE * FIRST_STEPS))
+        return min(1.0, (step + 1) / WARM_UP, left / (DECAY_SHARE * first))
     return LATE_RATE * min((1 - left) / WARM_UP, (steps - step) / (steps - FIRST_STEPS))
 
 
@@ -213,7 +205,7 @@ class Run:
         """One step; how many tokens it took."""
         tokens = 0
         self.mixture.late = step >= FIRST_STEPS
-        for kind, steps in CYCLES[self.mixture.late].items():
+        for kind, steps in (LATE_CYCLE if self.mixture.late else CYCLE).items():
             if step % 8 not in steps:
                 continue
             batch = getattr(self.mixture, kind)(TOKENS)
