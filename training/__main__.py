@@ -7,6 +7,7 @@ model (three and a half hours, twice that where the CPU has no bfloat16).
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,13 +35,16 @@ def main() -> None:
     if not (folder / "encoder.pt").exists():
         train_vqgan.make_encoder(folder, seed=options.seed)
     train_vqgan.train_decoder(folder, steps=options.vqgan_steps, seed=options.seed)
-    train_language_model.train(
+    learn = partial(
+        train_language_model.train,
         folder,
-        steps=options.steps,
         seed=options.seed,
         processes=options.processes,
         compiled=not options.eager,
     )
+    learn(steps=min(options.steps, train_language_model.FIRST_STEPS))
+    train_vqgan.refine_encoder(folder, seed=options.seed)
+    learn(steps=options.steps)
     export.export(folder, options.checkpoint)
     print(f"Wrote {options.checkpoint}. Convert it: liquid convert --hf-path {options.checkpoint}")
 

@@ -44,9 +44,9 @@ class Document:
         first = len(self.ids) - codes.size
         self.marks += [(first + index, labels) for index, labels in marks(codes, facts)]
 
-    def mark_wanted(self, scene: Scene) -> None:
+    def mark_wanted(self, scene: Scene, *, plan: bool) -> None:
         """Mark the id added last, behind which the scene is to be drawn."""
-        self.marks.append((len(self.ids) - 1, asked_for(facts_of(scene))))
+        self.marks.append((len(self.ids) - 1, asked_for(facts_of(scene), plan=plan)))
 
     def add(
         self, ids: list[int], *, learned: bool = False, branch: int = 0, start: int = 0
@@ -67,6 +67,7 @@ class Documents:
         self.tokenizer = tokenizer
         self.offset = tokenizer.get_vocab_size()
         self._cache: dict[str, list[int]] = {}
+        self.plan = False  # whether marks say what each thing of a picture is to be
 
     def text(self, text: str) -> list[int]:
         """Ids of a text, without <bos>."""
@@ -90,7 +91,7 @@ class Documents:
             document.add([tk.BOS, *words, tk.UNCONDITIONAL, tk.BOI])
         else:
             document.add([tk.BOS, *self.text(text + size + tk.DESCRIPTION_CUE), tk.BOI])
-            document.mark_wanted(scene)
+            document.mark_wanted(scene, plan=self.plan)
         document.add(self.picture(scene_codes(scene)), learned=True)
         return document
 
@@ -166,7 +167,7 @@ class Documents:
         codes = scene_codes(scene)
         document.add([tk.BOI], learned=learned)
         if learned:
-            document.mark_wanted(scene)
+            document.mark_wanted(scene, plan=self.plan)
         document.add(self.picture(codes), learned=learned)
         document.mark(codes, facts_of(scene))
         document.add([tk.EOI], learned=learned)
@@ -249,7 +250,7 @@ class Mixture:
         self._drawn: dict[int, list[Document]] = {SHORT: [], LONG: []}
 
     def _prompt(self, *, wide: bool = False) -> Prompt:
-        strange = 0.15 if self.late else 0.11
+        strange = 0.19 if self.late else 0.11
         return prompt(self.rng, wide=wide, strange=strange, late=self.late)
 
     def draw(self, tokens: int) -> Batch:

@@ -4,8 +4,8 @@ A question teaches a few bits about a picture of 64 codes. So at the last code o
 behind the picture, a linear head on the middle of the network names what has been seen by then.
 Where a question names a thing ("the star"), it names that thing's colour, place and size: whoever
 answers must have looked there. Where a picture is to begin, it names what the prompt asks for,
-which the codes say only here and there. Upper layers find those facts when they need them. The head
-is not exported.
+which the codes say only here and there, and, late in a training, what each of its things is to be.
+Upper layers find those facts when they need them. The head is not exported.
 """
 
 import re
@@ -21,10 +21,13 @@ from training.language.facts import Fact, Facts, differ_in_size, third
 from training.world import BACKGROUNDS, COLOURS, ROWS, SHAPES, STYLES
 
 # A thing's shape, place across and down, size; things so far (5: no shapes at all); the background;
-# a thing's colour.
-GROUPS = (len(SHAPES), 3, 3, 2, 6, len(BACKGROUNDS), len(STYLES), len(COLOURS))
+# a thing's colour. Then the plan of a picture: shape and colour of each of its things, in order.
+_ONE = (len(SHAPES), 3, 3, 2, 6, len(BACKGROUNDS), len(STYLES), len(COLOURS))
+_PLAN = (len(SHAPES), len(COLOURS)) * 4
+GROUPS = _ONE + _PLAN
 UNKNOWN = -100
 OUTSIDE = 5
+_NO_PLAN = (UNKNOWN,) * len(_PLAN)
 Mark = tuple[int, tuple[int, ...]]  # index of a code (or of what follows the codes), labels
 
 
@@ -52,21 +55,26 @@ def _last_cell(codes: np.ndarray, thing: Fact) -> int | None:
 def marks(codes: np.ndarray, facts: Facts | None) -> list[Mark]:
     """Of a picture's codes [64], with what is in it; None is a picture that shows no shapes."""
     if facts is None:
-        return [(codes.size, (*[UNKNOWN] * 4, OUTSIDE, *[UNKNOWN] * 3))]
+        return [(codes.size, (*[UNKNOWN] * 4, OUTSIDE, *[UNKNOWN] * 3, *_NO_PLAN))]
     square = codes.reshape(ROWS, -1)
     ends = [(_last_cell(square, thing), thing) for thing in facts.things]
     known = sorted(((cell, t) for cell, t in ends if cell is not None), key=lambda end: end[0])
     found: list[Mark] = []
     for number, (cell, thing) in enumerate(known):
         found.append((cell, _labels(thing, number + 1)))
-    return [*found, (codes.size, (*[UNKNOWN] * 4, *_whole(facts), UNKNOWN))]
+    return [*found, (codes.size, (*[UNKNOWN] * 4, *_whole(facts), UNKNOWN, *_NO_PLAN))]
 
 
-def asked_for(facts: Facts) -> tuple[int, ...]:
-    """Of a picture that is yet to be drawn: what all its things share, how many, and on what."""
-    each = [_labels(thing) for thing in facts.things] or [(UNKNOWN,) * len(GROUPS)]
+def asked_for(facts: Facts, *, plan: bool = False) -> tuple[int, ...]:
+    """Of a picture that is yet to be drawn: what all its things share, how many, and on what; with
+    `plan` also what each of them is."""
+    each = [_labels(thing)[: len(_ONE)] for thing in facts.things] or [(UNKNOWN,) * len(_ONE)]
     shared = [v[0] if len(set(v)) == 1 else UNKNOWN for v in zip(*each, strict=True)]
-    return (*shared[:4], *_whole(facts), shared[-1])
+    planned: list[int] = []
+    for thing in facts.things if plan else ():
+        planned += (SHAPES.index(thing.shape), list(COLOURS).index(thing.colour))
+    planned += [UNKNOWN] * (len(_PLAN) - len(planned))
+    return (*shared[:4], *_whole(facts), shared[-1], *planned)
 
 
 def _whole(facts: Facts) -> tuple[int, int, int]:
@@ -90,7 +98,7 @@ def _labels(thing: Fact, number: int = UNKNOWN) -> tuple[int, ...]:
     size = ("small", "large").index(thing.size)
     place = third(thing.x), third(thing.y)
     colour = list(COLOURS).index(thing.colour)
-    return (SHAPES.index(thing.shape), *place, size, number, UNKNOWN, UNKNOWN, colour)
+    return (SHAPES.index(thing.shape), *place, size, number, UNKNOWN, UNKNOWN, colour, *_NO_PLAN)
 
 
 def named(question: str, facts: Facts) -> list[Mark]:

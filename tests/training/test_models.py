@@ -5,7 +5,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from training import cells  # noqa: E402
-from training.models.encoder import CODE, Encoder, install  # noqa: E402
+from training.models import train_vqgan  # noqa: E402
+from training.models.encoder import CODE, Encoder, apart, install, joined  # noqa: E402
 from training.models.language_model import Gemma, GemmaConfig  # noqa: E402
 from training.models.vqgan import VQGANConfig, VQModel  # noqa: E402
 
@@ -25,6 +26,25 @@ def test_the_official_encoder_computes_what_was_trained():
     z = model.quant_conv(model.encoder(x)).permute(0, 2, 3, 1)
     assert z.shape == (2, 8, 12, CODE)
     assert torch.allclose(network(x), z, atol=1e-4)
+
+
+def test_going_on_with_the_encoder_leaves_the_codebook_and_decoder_and_is_done_once(tmp_path):
+    train_vqgan.make_encoder(tmp_path, steps=1)
+    train_vqgan.train_decoder(tmp_path, steps=1)
+    network, book = train_vqgan.load_encoder(tmp_path)
+    assert torch.equal(joined(*apart(book)), book)
+    before = torch.load(tmp_path / "vqgan.pt")["model"]
+    train_vqgan.refine_encoder(tmp_path, steps=1)
+    refined, same = train_vqgan.load_encoder(tmp_path)
+    assert torch.equal(same, book)
+    assert not torch.equal(refined.stem.weight, network.stem.weight)
+    whole = torch.load(tmp_path / "vqgan.pt")
+    changed = {n.split(".")[0] for n, v in whole["model"].items() if not torch.equal(v, before[n])}
+    assert changed <= {"encoder", "quant_conv"}
+    assert whole["step"] == 1
+    files = [(tmp_path / name).read_bytes() for name in ("encoder.pt", "vqgan.pt")]
+    train_vqgan.refine_encoder(tmp_path, steps=1)
+    assert files == [(tmp_path / name).read_bytes() for name in ("encoder.pt", "vqgan.pt")]
 
 
 def test_decoding_gives_a_picture_of_sixteen_pixels_a_code():

@@ -276,7 +276,7 @@ def _four(background: str, rng: random.Random) -> Wanted:
 
 _KINDS = (_one, _bare, _coloured_stranger, _open, _two, _alike, _three, _four)
 _WEIGHTS = (36, 20, 3, 2, 22, 14, 16, 5)
-_LATE_WEIGHTS = (32, 28, 3, 2, 22, 14, 17, 6)
+_LATE_WEIGHTS = (30, 34, 3, 2, 22, 14, 17, 6)
 _QUESTION = re.compile(r"(can|could|would|will|may|are|do|how|what) (you|i|it|we|about)\b", re.IGNORECASE)
 
 
@@ -329,7 +329,7 @@ def _unknown(rng: random.Random, late: bool) -> Prompt:
         f"some {a}s in the {b}", f"the {a}", f"one {a} and one {b}", f"{article(a)} holding {article(b)}",
         f"{article(a)} on {article(b)}", f"three {a}s in a row", f"{article(a)} at {b}", f"how to {adjective} {a}",
     )  # fmt: skip
-    text = rng.choice(forms[:3] if late and rng.random() < 0.3 else forms)
+    text = rng.choice(forms[:3] if late and rng.random() < 0.4 else forms)
     if rng.random() < 0.05:
         text = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz ") for _ in range(rng.randint(2, 14)))
     text = f"{rng.choice(STARTS)} {text}" if rng.random() < 0.35 else text

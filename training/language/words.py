@@ -320,7 +320,7 @@ def everyday_words() -> tuple[str, ...]:
 
 def unknown(rng: random.Random, *, late: bool = False) -> str:
     """Something that the world does not have; `late` in a training also of what people do all day."""
-    if late and rng.random() < 0.5:
+    if late and rng.random() < 0.65:
         return rng.choice(everyday_words())
     dice = rng.random()
     if dice < 0.4:

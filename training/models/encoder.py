@@ -36,6 +36,8 @@ OWN = MIX[0] + MIX[1]
 FREE = slice(OWN, OWN + MIX[2])
 OWN_WEIGHT = 2.0  # the model's own pictures have to be right always
 SHAPE_WEIGHT = 0.3  # on what matters most of a shape anywhere
+# Later, with the codebook as it is: small things, of which the most are misread.
+LATE_STEPS, LATE_RATE, LATE_SMALL = 1500, 0.5, 0.6
 
 
 class Encoder(nn.Module):
@@ -120,8 +122,9 @@ def _stranger(rng: random.Random, size: int) -> np.ndarray:
     return cover_of([(polygon, 255) for polygon in polygons], size, size)
 
 
-def _labelled(kind: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-    """A picture uint8 [128, 128, 3] and its codes int64 [8, 8]; `kind` as in `MIX`."""
+def _labelled(kind: int, rng: random.Random, small: float) -> tuple[np.ndarray, np.ndarray]:
+    """A picture uint8 [128, 128, 3] and its codes int64 [8, 8]; `kind` as in `MIX`, and `small` as
+    in `shown.free_scene`."""
     if kind < 2:
         count = rng.choices(range(5), (4, 26, 34, 22, 14))[0]
         scene = (random_scene if kind == 0 else scattered_scene)(rng, count=count)
@@ -129,7 +132,7 @@ def _labelled(kind: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
         if rng.random() < 0.25:
             picture = shown.handled(picture, rng)
         return picture, cells.scene_codes(scene)
-    scene, side = shown.free_scene(rng), shown.SIDE
+    scene, side = shown.free_scene(rng, small=small), shown.SIDE
     ground = scene.picture(empty=True)
     if kind == 3:
         covered, name = _stranger(rng, side), rng.choice(list(COLOURS))
@@ -147,15 +150,16 @@ def _labelled(kind: int, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
 class Pictures(torch.utils.data.IterableDataset):
     """Endless batches: pixels uint8 [B, 128, 128, 3] and codes int64 [B, 8, 8]."""
 
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, small: float):
+        self.seed, self.small = seed, small
 
     def __iter__(self):
         worker = torch.utils.data.get_worker_info()
         rng = random.Random(self.seed + 7919 * (worker.id if worker else 0))
         noisy = np.random.default_rng(rng.getrandbits(32))
         while True:
-            made = [_labelled(k, rng) for k, number in enumerate(MIX) for _ in range(number)]
+            kinds = [kind for kind, number in enumerate(MIX) for _ in range(number)]
+            made = [_labelled(kind, rng, self.small) for kind in kinds]
             pixels, codes = (np.stack(part) for part in zip(*made, strict=True))
             level = noisy.choice((0.0, 0.0, 1.0, 4.0), (OWN, 1, 1, 1))
             noise = level * noisy.standard_normal(pixels[:OWN].shape, dtype=np.float32)
@@ -180,24 +184,49 @@ def joined(shown_book: Tensor, colour_book: Tensor) -> Tensor:
     return torch.cat((plain, torch.cat(coloured, dim=-1).flatten(0, 1)))
 
 
+def apart(book: Tensor) -> tuple[Tensor, Tensor]:
+    """The two books that were joined."""
+    tones, colours = len(cells.tone_codes()[1]), len(COLOURS)
+    pairs = book[tones:].unflatten(0, (-1, colours))
+    shown_book = torch.cat((book[:tones, :PIECE_PART], pairs[:, 0, :PIECE_PART]))
+    return shown_book, torch.cat((pairs[0, :, PIECE_PART:], book[:1, PIECE_PART:]))
+
+
 def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
     """Train an encoder and its codebook, [codes, 32]."""
     torch.manual_seed(seed)
-    encoder = Encoder().to(memory_format=torch.channels_last)
-    tones = cells.tone_codes()[1]
-    shown_book, colour_book = map(nn.Parameter, first_books(cells.pieces(), tones))
+    network = Encoder().to(memory_format=torch.channels_last)
+    books = first_books(cells.pieces(), cells.tone_codes()[1])
+    shown_book, colour_book = map(nn.Parameter, books)
+    _fit(network, shown_book, colour_book, steps, seed, pace=1.0, small=0.0)
+    return network.eval(), joined(shown_book, colour_book).detach()
+
+
+def refine(network: Encoder, book: Tensor, *, steps: int, seed: int) -> None:
+    """Go on with an encoder, mostly on small things; the codebook [codes, 32] stays."""
+    network.train()
+    _fit(network, *apart(book), steps, seed, pace=LATE_RATE, small=LATE_SMALL)
+    network.eval()
+
+
+def _fit(
+    encoder: Encoder, shown_book: Tensor, colour_book: Tensor, steps: int, seed: int,
+    *, pace: float, small: float,
+) -> None:  # fmt: skip
+    """Train in place what asks for gradients, at a share `pace` of the rates."""
     inner = [p for p in encoder.parameters() if p.dim() == 4]
     outer = [p for p in encoder.parameters() if p.dim() != 4]
+    books = [book for book in (shown_book, colour_book) if book.requires_grad]
     optimizers: list[torch.optim.Optimizer] = [
         Muon(inner, MUON_RATE, decay=0.01),
-        torch.optim.Adam([*outer, shown_book, colour_book], ADAM_RATE, betas=(0.9, 0.98)),
+        torch.optim.Adam([*outer, *books], ADAM_RATE, betas=(0.9, 0.98)),
     ]
-    batches = iter(torch.utils.data.DataLoader(Pictures(seed), None, num_workers=1))
+    batches = iter(torch.utils.data.DataLoader(Pictures(seed, small), None, num_workers=1))
     shares = []
     for step in range(steps):
-        pace = min(1, (step + 1) / WARM_UP, 1.25 * (1 - step / steps))
+        rate = pace * min(1, (step + 1) / WARM_UP, 1.25 * (1 - step / steps))
         for optimizer, top in zip(optimizers, (MUON_RATE, ADAM_RATE), strict=True):
-            optimizer.param_groups[0]["lr"] = top * pace
+            optimizer.param_groups[0]["lr"] = top * rate
             optimizer.zero_grad(set_to_none=True)
         pixels, codes = next(batches)
         # Channels stay last in memory, which is faster.
@@ -220,7 +249,6 @@ def fit(*, steps: int, seed: int) -> tuple[Encoder, Tensor]:
         if (step + 1) % REPORT_EVERY == 0:
             said = " ".join(f"{s:.4f}" for s in np.mean(shares[-REPORT_EVERY:], axis=0))
             print(f"encoder {step + 1}/{steps} {loss.item():.3f} right: {said}", flush=True)
-    return encoder.eval(), joined(shown_book, colour_book).detach()
 
 
 @cache

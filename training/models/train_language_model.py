@@ -29,7 +29,7 @@ from training.scenes import random_scene
 
 # Two parts. In each the rate falls to zero; what the first learned least weighs more in the second.
 FIRST_STEPS = 6700
-STEPS = FIRST_STEPS + 5800
+STEPS = FIRST_STEPS + 5600
 WARM_UP, DECAY_SHARE, LATE_RATE = 60, 0.7, 0.6
 MUON_RATE, ADAM_RATE = 0.01, 2.5e-3
 TOKENS = 1456  # in one batch
@@ -43,7 +43,7 @@ CYCLE = {
     "wide": (1, 5),
     "look": (0, 2, 4, 6),
 }
-LATE_CYCLE = CYCLE | {"talk": (0, 1, 2, 3, 4, 5, 7), "wide": (1,)}
+LATE_CYCLE = CYCLE | {"talk": range(8), "wide": (1,)}
 CODE_WEIGHTS = {"draw": 1.0, "guided": 1.0, "wide": 0.8, "talk": 0.8, "seen": 0.0}
 WORD_WEIGHTS = {"seen": 1.0, "talk": 0.35}
 MARK_WEIGHTS = {"draw": 0.2, "guided": 0.2, "wide": 0.2, "talk": 0.5, "seen": 0.5, "look": 0.5}
@@ -204,7 +204,7 @@ class Run:
     def learn(self, step: int, losses: dict[str, list[float]]) -> int:
         """One step; how many tokens it took."""
         tokens = 0
-        self.mixture.late = step >= FIRST_STEPS
+        self.mixture.late = self.documents.plan = step >= FIRST_STEPS
         for kind, steps in (LATE_CYCLE if self.mixture.late else CYCLE).items():
             if step % 8 not in steps:
                 continue

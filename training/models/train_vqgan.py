@@ -26,6 +26,23 @@ def make_encoder(folder: Path, *, steps: int = encoder.STEPS, seed: int = 0) -> 
     (folder / "encoder.part").replace(folder / "encoder.pt")
 
 
+def refine_encoder(folder: Path, *, steps: int = encoder.LATE_STEPS, seed: int = 0) -> None:
+    """Go on with the encoder of `folder`, in encoder.pt and vqgan.pt; not if that is done."""
+    saved = torch.load(folder / "encoder.pt", weights_only=True)
+    if "refined" in saved:
+        return
+    network, book = load_encoder(folder)
+    encoder.refine(network, book, steps=steps, seed=seed + 1)
+    whole = torch.load(folder / "vqgan.pt", weights_only=True)
+    model = VQModel(VQGANConfig(n_embed=cells.code_count()))
+    model.load_state_dict(whole["model"])
+    encoder.install(network, model)
+    refined = {"network": network.state_dict(), "book": book, "refined": True}
+    for name, state in (("vqgan", whole | {"model": model.state_dict()}), ("encoder", refined)):
+        torch.save(state, folder / f"{name}.part")
+        (folder / f"{name}.part").replace(folder / f"{name}.pt")
+
+
 def load_encoder(folder: Path) -> tuple[encoder.Encoder, Tensor]:
     """The encoder, ready to use, and the codebook."""
     state = torch.load(folder / "encoder.pt", weights_only=True)
