@@ -67,7 +67,7 @@ class Documents:
         self.tokenizer = tokenizer
         self.offset = tokenizer.get_vocab_size()
         self._cache: dict[str, list[int]] = {}
-        self.plan = False  # whether marks say what each thing of a picture is to be
+        self.late = False  # whether the later part's kinds are drawn, and plans are marked
 
     def text(self, text: str) -> list[int]:
         """Ids of a text, without <bos>."""
@@ -91,7 +91,7 @@ class Documents:
             document.add([tk.BOS, *words, tk.UNCONDITIONAL, tk.BOI])
         else:
             document.add([tk.BOS, *self.text(text + size + tk.DESCRIPTION_CUE), tk.BOI])
-            document.mark_wanted(scene, plan=self.plan)
+            document.mark_wanted(scene, plan=self.late)
         document.add(self.picture(scene_codes(scene)), learned=True)
         return document
 
@@ -167,7 +167,7 @@ class Documents:
         codes = scene_codes(scene)
         document.add([tk.BOI], learned=learned)
         if learned:
-            document.mark_wanted(scene, plan=self.plan)
+            document.mark_wanted(scene, plan=self.late)
         document.add(self.picture(codes), learned=learned)
         document.mark(codes, facts_of(scene))
         document.add([tk.EOI], learned=learned)
@@ -246,12 +246,11 @@ class Mixture:
     def __init__(self, documents: Documents, encode: Encode, seed: int):
         self.documents, self.encode, self.rng = documents, encode, random.Random(seed)
         self.outside: np.ndarray | None = None
-        self.late = False  # whether the later part's kinds are drawn
         self._drawn: dict[int, list[Document]] = {SHORT: [], LONG: []}
 
     def _prompt(self, *, wide: bool = False) -> Prompt:
-        strange = 0.19 if self.late else 0.11
-        return prompt(self.rng, wide=wide, strange=strange, late=self.late)
+        strange = 0.19 if self.documents.late else 0.11
+        return prompt(self.rng, wide=wide, strange=strange, late=self.documents.late)
 
     def draw(self, tokens: int) -> Batch:
         """Prompts of about one length: whichever length fills a batch first."""
@@ -286,9 +285,9 @@ class Mixture:
         """Codes and facts of pictures on the grid, anywhere, and from outside (no facts)."""
         if self.outside is None:
             self.outside = self.encode(outside.outside_pool(OUTSIDE_POOL, self.rng.getrandbits(32)))
-        shares = (26, 12, 48, 14) if self.late else (26, 12, 50, 12)
+        shares = (26, 12, 48, 14) if self.documents.late else (26, 12, 50, 12)
         kinds = self.rng.choices(("grid", "scattered", "free", "outside"), shares, k=number)
-        small = 0.35 if self.late else 0.0
+        small = 0.35 if self.documents.late else 0.0
         free = [shown.free_picture(self.rng, small=small) for _ in range(kinds.count("free"))]
         codes = iter(self.encode([picture for picture, _ in free]) if free else ())
         facts = iter([fact for _, fact in free])
@@ -314,11 +313,11 @@ class Mixture:
         while len(rows) < number:
             dice = rng.random()
             codes, facts = next(pictures)
-            if dice < (0.74 if self.late else 0.80):
+            if dice < (0.74 if self.documents.late else 0.80):
                 document = documents.seen(codes, facts)
                 while True:
                     if facts:
-                        asked = questions.question(facts, rng, late=self.late)
+                        asked = questions.question(facts, rng, late=self.documents.late)
                     else:
                         asked = talk.outside_question(rng)
                     if not documents.ask(document, asked[0], asked[1], SEEN, facts):
@@ -352,6 +351,6 @@ class Mixture:
     def talk(self, tokens: int) -> Batch:
         rows = []
         for _ in range(tokens // TALK):
-            turns = talk.conversation(self.rng, 8, 4, late=self.late)
+            turns = talk.conversation(self.rng, 8, 4, late=self.documents.late)
             rows.append([self.documents.talk(turns, TALK)])
         return collate(rows, TALK, self.documents.offset)

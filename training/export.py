@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 from training import cells
 from training import tokenizer as tk
 from training.language.words import known_words
+from training.models import train_vqgan
+from training.models.encoder import install
 from training.models.language_model import Gemma, GemmaConfig
 from training.models.vqgan import VQGANConfig, VQModel
 from training.scenes import random_scene
@@ -36,9 +38,10 @@ def load_language_model(folder: Path) -> Gemma:
 
 
 def load_vqgan(folder: Path) -> VQModel:
-    """The trained VQGAN of a training folder."""
+    """The trained VQGAN of a training folder; its encoder may have gone on alone."""
     model = VQModel(VQGANConfig(n_embed=cells.code_count()))
     model.load_state_dict(torch.load(folder / "vqgan.pt", weights_only=True)["model"])
+    install(train_vqgan.load_encoder(folder)[0], model)
     return model
 
 

@@ -187,8 +187,7 @@ class Run:
             "step": step,
             "seconds": seconds,
         }
-        torch.save(state, self.saved.with_suffix(".part"))
-        self.saved.with_suffix(".part").replace(self.saved)
+        train_vqgan.save(state, self.saved)
 
     def share_gradients(self) -> None:
         """Average them over the processes, and clip."""
@@ -204,8 +203,8 @@ class Run:
     def learn(self, step: int, losses: dict[str, list[float]]) -> int:
         """One step; how many tokens it took."""
         tokens = 0
-        self.mixture.late = self.documents.plan = step >= FIRST_STEPS
-        for kind, steps in (LATE_CYCLE if self.mixture.late else CYCLE).items():
+        self.documents.late = step >= FIRST_STEPS
+        for kind, steps in (LATE_CYCLE if self.documents.late else CYCLE).items():
             if step % 8 not in steps:
                 continue
             batch = getattr(self.mixture, kind)(TOKENS)

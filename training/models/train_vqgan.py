@@ -19,28 +19,26 @@ from training.scenes import anywhere, apart, random_scene
 from training.world import CELL, COLOURS, ROWS, Scene, Thing, render
 
 
+def save(state: dict, path: Path) -> None:
+    """Save a state; a stop meanwhile leaves the earlier one."""
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
+
+
 def make_encoder(folder: Path, *, steps: int = encoder.STEPS, seed: int = 0) -> None:
     """Train the encoder and the codebook into `folder`/encoder.pt."""
     network, book = encoder.fit(steps=steps, seed=seed)
-    torch.save({"network": network.state_dict(), "book": book}, folder / "encoder.part")
-    (folder / "encoder.part").replace(folder / "encoder.pt")
+    save({"network": network.state_dict(), "book": book}, folder / "encoder.pt")
 
 
 def refine_encoder(folder: Path, *, steps: int = encoder.LATE_STEPS, seed: int = 0) -> None:
-    """Go on with the encoder of `folder`, in encoder.pt and vqgan.pt; not if that is done."""
-    saved = torch.load(folder / "encoder.pt", weights_only=True)
-    if "refined" in saved:
+    """Go on with the encoder in `folder`/encoder.pt; not if that is done."""
+    saved = folder / "encoder.pt"
+    if "refined" in torch.load(saved, weights_only=True):
         return
     network, book = load_encoder(folder)
     encoder.refine(network, book, steps=steps, seed=seed + 1)
-    whole = torch.load(folder / "vqgan.pt", weights_only=True)
-    model = VQModel(VQGANConfig(n_embed=cells.code_count()))
-    model.load_state_dict(whole["model"])
-    encoder.install(network, model)
-    refined = {"network": network.state_dict(), "book": book, "refined": True}
-    for name, state in (("vqgan", whole | {"model": model.state_dict()}), ("encoder", refined)):
-        torch.save(state, folder / f"{name}.part")
-        (folder / f"{name}.part").replace(folder / f"{name}.pt")
+    save({"network": network.state_dict(), "book": book, "refined": True}, saved)
 
 
 def load_encoder(folder: Path) -> tuple[encoder.Encoder, Tensor]:
@@ -190,8 +188,7 @@ def train_decoder(folder: Path, *, steps: int = STEPS, seed: int = 0) -> None:
                 "optimizers": [small_state(optimizer) for optimizer in optimizers],
                 "step": step + 1,
             }
-            torch.save(state, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            save(state, saved)
 
 
 if __name__ == "__main__":
